@@ -1,0 +1,22 @@
+"""Losses on a similarity matrix and a boolean mask of positive pairs.
+
+Every loss is called `loss(similarity, positives, ...)` with `similarity: (I, T)` float and `positives: (I, T)`
+bool, and returns the mean over the positive pairs. `value_at_chance` and `value_at_collapse` tell what it is worth
+before anything was learned and after everything became one point; training plots draw both lines.
+"""
+
+from lib.losses.contrastive import InfoNCE, SigmoidLoss, info_nce, sigmoid_loss
+from lib.losses.ranking import max_of_hinges, positives_from_ids, sum_of_hinges
+from lib.losses.reference import value_at_chance, value_at_collapse
+
+__all__ = [
+    "InfoNCE",
+    "SigmoidLoss",
+    "info_nce",
+    "max_of_hinges",
+    "positives_from_ids",
+    "sigmoid_loss",
+    "sum_of_hinges",
+    "value_at_chance",
+    "value_at_collapse",
+]

@@ -1,0 +1,87 @@
+"""Triplet ranking losses with in-batch negatives: all of them, or the hardest."""
+
+import torch
+from torch import Tensor
+
+
+def positives_from_ids(image_ids: Tensor, text_ids: Tensor) -> Tensor:
+    """Return which texts belong to which images, from the image id of each.
+
+    Args:
+        image_ids: (I,) integer id of each image.
+        text_ids: (T,) integer id of the image that each text describes.
+
+    Returns:
+        (I, T) bool. Two captions of one image are both positives, so they never serve as each other's negatives.
+    """
+    return image_ids[:, None] == text_ids[None, :]
+
+
+def positive_pairs(similarity: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the (image, text) indices of the positive pairs, each (P,), after checking the two matrices.
+
+    Raises:
+        ValueError: the shapes differ, the mask is not boolean, or no pair is positive.
+    """
+    if similarity.ndim != 2 or similarity.shape != positives.shape:
+        raise ValueError(
+            f"similarity and positives must be matrices of one shape (images, texts), got "
+            f"{tuple(similarity.shape)} and {tuple(positives.shape)}"
+        )
+    if positives.dtype != torch.bool:
+        raise ValueError(f"positives must be boolean, got {positives.dtype}")
+    image, text = positives.nonzero(as_tuple=True)
+    if not len(image):
+        raise ValueError("positives has no True entry: a batch without a matching pair has no loss")
+    return image, text
+
+
+def sum_of_hinges(similarity: Tensor, positives: Tensor, margin: float = 0.2) -> Tensor:
+    """Return the triplet loss summed over every negative of the batch, in both directions.
+
+    For each positive pair (i, t): `sum_t' [margin - s(i, t) + s(i, t')]+ + sum_i' [margin - s(i, t) + s(i', t)]+`,
+    averaged over the positive pairs. Kiros et al. 2014; VSE in Mithun et al. 2018, Eq. 1. (The authors' programs
+    sum over the batch as well, so their learning rates depend on its size.)
+
+    With one positive for each image in a batch of n, it is worth about `2 * margin * (n - 1)` at chance in many
+    dimensions, and exactly that at collapse.
+
+    Args:
+        similarity: (I, T) scores, cosine in the papers.
+        positives: (I, T) bool, True where the text describes the image.
+        margin: by how much a positive must lead, in units of the scores.
+
+    Returns:
+        Scalar. Zero once every positive leads every negative by the margin.
+
+    Raises:
+        ValueError: see `positive_pairs`.
+    """
+    image, text = positive_pairs(similarity, positives)
+    slack = margin - similarity[image, text][:, None]
+    other_texts = (slack + similarity[image]).clamp(min=0).masked_fill(positives[image], 0)
+    other_images = (slack + similarity.T[text]).clamp(min=0).masked_fill(positives.T[text], 0)
+    return other_texts.sum(1).mean() + other_images.sum(1).mean()
+
+
+def max_of_hinges(similarity: Tensor, positives: Tensor, margin: float = 0.2) -> Tensor:
+    """Return the triplet loss of the hardest negative only, in both directions.
+
+    For each positive pair (i, t): `[margin - s(i, t) + max_t' s(i, t')]+ + [margin - s(i, t) + max_i' s(i', t)]+`,
+    averaged over the positive pairs. VSE++, Faghri et al. 2018; Mithun et al. 2018, Eq. 2.
+
+    From scratch it can collapse: pulling the hardest negative and the positive to one point costs `2 * margin`, less
+    than a random embedding does. Start with `sum_of_hinges` for an epoch (`fit(loss={0: sum_of_hinges,
+    1: max_of_hinges})`, as VSE-infinity does), or with a smaller learning rate.
+
+    At collapse it is worth exactly `2 * margin`; at chance more, by twice the expected lead of the largest of
+    n - 1 random similarities over another one.
+
+    Args and errors: as `sum_of_hinges`.
+    """
+    image, text = positive_pairs(similarity, positives)
+    negatives = similarity.masked_fill(positives, -torch.inf)
+    slack = margin - similarity[image, text]
+    hardest_text = (slack + negatives.amax(1)[image]).clamp(min=0)
+    hardest_image = (slack + negatives.amax(0)[text]).clamp(min=0)
+    return hardest_text.mean() + hardest_image.mean()
