@@ -35,8 +35,6 @@ def value_at_chance(loss: Loss, positives: Tensor, dim: int = 1024, draws: int =
     images, texts = positives.shape
     values = []
     for _ in range(draws):
-        points = F.normalize(torch.randn(images + texts, dim, generator=generator), dim=1).to(
-            positives.device
-        )
+        points = F.normalize(torch.randn(images + texts, dim, generator=generator), dim=1).to(positives.device)
         values.append(float(loss(points[:images] @ points[images:].T, positives)))
     return sum(values) / draws

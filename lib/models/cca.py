@@ -29,16 +29,12 @@ class CCA:
         if len(images) != len(texts):
             raise ValueError(f"CCA needs pairs: got {len(images)} images and {len(texts)} texts")
         if self.dim > min(images.shape[1], texts.shape[1], len(images) - 1):
-            raise ValueError(
-                f"dim {self.dim} exceeds what {tuple(images.shape)} and {tuple(texts.shape)} can give"
-            )
+            raise ValueError(f"dim {self.dim} exceeds what {tuple(images.shape)} and {tuple(texts.shape)} can give")
         x, y = images.double(), texts.double()
         self.image_mean, self.text_mean = x.mean(0), y.mean(0)
         x, y = x - self.image_mean, y - self.text_mean
         whiten_x, whiten_y = self._whitening(x), self._whitening(y)
-        u, correlations, vt = torch.linalg.svd(
-            whiten_x.T @ (x.T @ y / len(x)) @ whiten_y, full_matrices=False
-        )
+        u, correlations, vt = torch.linalg.svd(whiten_x.T @ (x.T @ y / len(x)) @ whiten_y, full_matrices=False)
         self.correlations = correlations[: self.dim]
         scale = self.correlations.clamp(min=0) ** self.power
         self.image_map = whiten_x @ u[:, : self.dim] * scale

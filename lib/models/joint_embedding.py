@@ -7,9 +7,7 @@ from torch import Tensor, nn
 
 from lib.models.pooling import mean_pool
 
-TextInput = (
-    Tensor | tuple[Tensor, Tensor]
-)  # feature vectors (T, D), or word ids (T, L) and their lengths (T,)
+TextInput = Tensor | tuple[Tensor, Tensor]  # feature vectors (T, D), or word ids (T, L) and their lengths (T,)
 
 
 class Projection(nn.Sequential):
@@ -82,9 +80,7 @@ class JointEmbedding(nn.Module):
             ValueError: the model was built without a tag branch.
         """
         if self.tag is None:
-            raise ValueError(
-                "this JointEmbedding has no tag branch; build it with JointEmbedding(..., tag=branch)"
-            )
+            raise ValueError("this JointEmbedding has no tag branch; build it with JointEmbedding(..., tag=branch)")
         return unit(self.tag(tags))
 
     def forward(self, images: Tensor, sentences: TextInput) -> Tensor:
