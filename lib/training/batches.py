@@ -53,7 +53,7 @@ class Pairs:
         return torch.from_numpy(np.ascontiguousarray(self.images[rows.numpy()])).to(device).float()
 
     def text_rows(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor | tuple[Tensor, Tensor]:
-        """Return the features of the texts `rows` (B,) on `device`, or their word ids, cut to the longest, and lengths."""
+        """Return features of the texts `rows` (B,) on `device`, or their word ids, cut to the longest, with lengths."""
         if self.lengths is None:
             return self.texts[rows].to(device).float()
         lengths = self.lengths[rows]

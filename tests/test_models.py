@@ -1,0 +1,191 @@
+"""Pooling, cross attention, CCA and the joint embedding against naive versions and second libraries."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.cross_decomposition import CCA as SklearnCCA
+
+from lib.models import (
+    CCA,
+    CrossAttention,
+    GeneralizedPooling,
+    JointEmbedding,
+    PooledBranch,
+    Projection,
+    cross_attention_similarity,
+    last_pool,
+    max_pool,
+    mean_pool,
+)
+from lib.text.gru import GRUEncoder
+
+POOLINGS = {"mean": mean_pool, "max": max_pool, "last": last_pool, "generalized": GeneralizedPooling()}
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_pooling_ignores_padding(name):
+    torch.manual_seed(0)
+    vectors, lengths = torch.randn(4, 6, 8), torch.tensor([6, 1, 3, 2])
+    noisy = vectors.clone()
+    for row, length in enumerate(lengths):
+        noisy[row, length:] = 1e6
+    pooled = POOLINGS[name](noisy, lengths)
+    for row, length in enumerate(lengths):
+        alone = POOLINGS[name](vectors[row : row + 1, :length])
+        torch.testing.assert_close(pooled[row : row + 1], alone)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "naive"), [(mean_pool, lambda x: x.mean(0)), (max_pool, lambda x: x.max(0).values)]
+)
+def test_simple_pooling(pooling, naive):
+    vectors = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(pooling(vectors), torch.stack([naive(x) for x in vectors]))
+
+
+def test_generalized_pooling_is_a_weighted_sum_of_sorted_values():
+    torch.manual_seed(0)
+    pooling, vectors, lengths = GeneralizedPooling(), torch.randn(3, 5, 4), torch.tensor([5, 2, 4])
+    weights = pooling.weights(lengths)
+    torch.testing.assert_close(weights.sum(1), torch.ones(3))
+    assert (weights[1, 2:] == 0).all()
+    for row, length in enumerate(lengths):
+        ordered = vectors[row, :length].sort(0, descending=True).values
+        expected = sum(weights[row, k] * ordered[k] for k in range(length))
+        torch.testing.assert_close(pooling(vectors, lengths)[row], expected)
+
+
+def test_generalized_pooling_does_not_depend_on_order():
+    torch.manual_seed(0)
+    pooling, vectors = GeneralizedPooling(), torch.randn(2, 7, 4)
+    torch.testing.assert_close(pooling(vectors), pooling(vectors[:, torch.randperm(7)]))
+
+
+def naive_attention(regions, words, length, direction, smooth):
+    """SCAN Eqs. 1-8 for one image and one text, by loops, attended vectors formed."""
+    queries, context = (words[:length], regions) if direction == "t2i" else (regions, words[:length])
+    positive = torch.zeros(len(queries), len(context), dtype=queries.dtype)
+    for q in range(len(queries)):
+        for c in range(len(context)):
+            positive[q, c] = max(0.0, float(F.cosine_similarity(queries[q], context[c], dim=0)))
+    total = 0.0
+    for q in range(len(queries)):
+        logits = []
+        for c in range(len(context)):
+            logits.append(smooth * positive[q, c] / max(float(positive[:, c].norm()), 1e-12))
+        weights = torch.stack(logits).softmax(0)
+        attended = sum(weights[c] * context[c] for c in range(len(context)))
+        total += float(F.cosine_similarity(queries[q], attended, dim=0))
+    return total / len(queries)
+
+
+def attention_problem():
+    generator = torch.Generator().manual_seed(0)
+    regions = F.normalize(torch.randn(3, 4, 8, generator=generator, dtype=torch.float64), dim=-1)
+    words = F.normalize(torch.randn(5, 6, 8, generator=generator, dtype=torch.float64), dim=-1)
+    return regions, words, torch.tensor([6, 1, 3, 5, 2])
+
+
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize("tile", [1, 2, 32])
+def test_cross_attention_equals_loops(direction, tile):
+    regions, words, lengths = attention_problem()
+    ours = cross_attention_similarity(regions, words, lengths, direction, smooth=9.0, tile=tile)
+    for i in range(3):
+        for t in range(5):
+            expected = naive_attention(regions[i], words[t], int(lengths[t]), direction, 9.0)
+            assert float(ours[i, t]) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+def test_cross_attention_in_tiles_has_the_same_gradient(direction):
+    gradients = []
+    for tile in (1, 2, 32):
+        regions, words, lengths = attention_problem()
+        regions.requires_grad_()
+        words.requires_grad_()
+        cross_attention_similarity(regions, words, lengths, direction, tile=tile).square().sum().backward()
+        gradients.append((regions.grad, words.grad))
+    for tiled in gradients[:-1]:
+        torch.testing.assert_close(tiled, gradients[-1])
+
+
+def test_cross_attention_refuses_an_unknown_direction():
+    with pytest.raises(ValueError, match="direction must be"):
+        cross_attention_similarity(*attention_problem(), direction="both")
+
+
+def test_cca_agrees_with_sklearn():
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randn(400, 3, generator=generator)
+    images = torch.cat([shared, torch.randn(400, 5, generator=generator)], 1) @ torch.randn(8, 8, generator=generator)
+    texts = torch.cat(
+        [shared + 0.5 * torch.randn(400, 3, generator=generator), torch.randn(400, 4, generator=generator)], 1
+    )
+    ours = CCA(dim=3, ridge=0.0, power=0.0).fit(images, texts)
+    peer = SklearnCCA(n_components=3, scale=False, max_iter=2000, tol=1e-10).fit(images.numpy(), texts.numpy())
+    x, y = peer.transform(images.numpy(), texts.numpy())
+    for k in range(3):
+        expected = torch.corrcoef(torch.stack([torch.tensor(x[:, k]), torch.tensor(y[:, k])]))[0, 1]
+        assert float(ours.correlations[k]) == pytest.approx(float(expected), abs=1e-4)
+        measured = torch.corrcoef(torch.stack([ours.encode_images(images)[:, k], ours.encode_sentences(texts)[:, k]]))[
+            0, 1
+        ]
+        assert float(measured) == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_cca_names_bad_input():
+    with pytest.raises(ValueError, match="3 images and 4 texts"):
+        CCA(dim=1).fit(torch.zeros(3, 2), torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="dim 5 exceeds"):
+        CCA(dim=5).fit(torch.zeros(9, 4), torch.zeros(9, 4))
+
+
+def small_models():
+    torch.manual_seed(0)
+    tokens, lengths = torch.randint(1, 20, (5, 7)), torch.tensor([7, 1, 4, 2, 6])
+    regions = torch.randn(4, 9, 12)
+    yield (
+        JointEmbedding(
+            PooledBranch(Projection(12, 16), GeneralizedPooling()), PooledBranch(GRUEncoder(20, 6, 16), last_pool)
+        ),
+        regions,
+        (tokens, lengths),
+    )
+    yield JointEmbedding(Projection(12, 16, hidden=8), Projection(6, 16)), regions[:, 0], torch.randn(5, 6)
+    yield CrossAttention(Projection(12, 16), GRUEncoder(20, 6, 16, bidirectional=True)), regions, (tokens, lengths)
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_an_embedding_does_not_depend_on_batch_mates(case):
+    model, images, texts = list(small_models())[case]
+    model.eval()
+    together = model(images, texts)
+    assert together.shape == (len(images), 5)
+    assert (together.abs() <= 1 + 1e-5).all()
+    for t in range(5):
+        one = (texts[0][t : t + 1], texts[1][t : t + 1]) if isinstance(texts, tuple) else texts[t : t + 1]
+        torch.testing.assert_close(model(images[1:2], one), together[1:2, t : t + 1])
+
+
+def test_tag_branch():
+    model = JointEmbedding(Projection(4, 8), Projection(4, 8), tag=Projection(5, 8))
+    torch.testing.assert_close(model.encode_tags(torch.randn(3, 5)).norm(dim=1), torch.ones(3))
+    with pytest.raises(ValueError, match="no tag branch"):
+        JointEmbedding(Projection(4, 8), Projection(4, 8)).encode_tags(torch.randn(3, 5))
+
+
+def test_gru_states_match_torch_on_unpadded_sentences():
+    torch.manual_seed(0)
+    encoder = GRUEncoder(30, 6, 8, bidirectional=True)
+    tokens, lengths = torch.randint(1, 30, (3, 5)), torch.tensor([5, 3, 1])
+    states = encoder(tokens, lengths)
+    for row, length in enumerate(lengths):
+        alone, _ = encoder.gru(encoder.embed(tokens[row : row + 1, :length]))
+        forward, backward = alone[0].chunk(2, dim=-1)
+        torch.testing.assert_close(states[row, :length], (forward + backward) / 2)
+
+
+def test_gru_refuses_pretrained_vectors_of_another_shape():
+    with pytest.raises(ValueError, match=r"\(3, 4\)"):
+        GRUEncoder(10, 4, pretrained=torch.zeros(3, 4))
