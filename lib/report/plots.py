@@ -122,23 +122,30 @@ def _series(name: str, seeds: Sequence, quantity: str) -> tuple[np.ndarray, np.n
 
 
 def _reference_line(axis, runs: Mapping, quantity: str, which: str, value: float | None) -> None:
-    """Draw the chance or collapse line: one in grey if all curves share it, else one a curve in its colour."""
-    line = {"chance": ":", "collapse": (0, (5, 4))}[which]
-    values = dict.fromkeys(runs, value)
-    if value is None and quantity == "loss":
-        values = {n: seeds[0].rows[0].get(which) for n, seeds in runs.items()}
-    present = {n: v for n, v in values.items() if v is not None and np.isfinite(v)}
-    shared = len({round(v, 6) for v in present.values()}) == 1
-    for number, (name, level) in enumerate(present.items()):
+    """Draw the chance or collapse line: one in grey if all curves share it, else one a curve in its colour.
+
+    A line read from the rows has a step where a warm start changes the loss.
+    """
+    levels = {}
+    for name, seeds in runs.items():
+        rows = seeds[0].rows
+        level = [value if value is not None or quantity != "loss" else row.get(which) for row in rows]
+        if all(entry is not None and np.isfinite(entry) for entry in level):
+            levels[name] = ([row["epoch"] for row in rows], level)
+    forms = [np.round(level, 6) for _, level in levels.values()]
+    shared = len({tuple(np.unique(form)) if np.ptp(form) == 0 else tuple(form) for form in forms}) == 1
+    if shared:
+        levels = dict([max(levels.items(), key=lambda item: len(item[1][0]))])
+    for name, (epochs, level) in levels.items():
         colour = CHANCE_COLOUR if shared else PALETTE[list(runs).index(name) % len(PALETTE)]
-        axis.axhline(level, color=colour, linestyle=line, linewidth=1.3, zorder=1)
-        if not (shared and number):
-            axis.annotate(
-                which, (1, level), xycoords=("axes fraction", "data"), xytext=(-3, 2), textcoords="offset points",
-                ha="right", va="bottom", color=colour, fontsize="small",
-            )  # fmt: skip
-        if shared:
-            break
+        dashes = {"chance": ":", "collapse": (0, (5, 4))}[which]
+        look = {"color": colour, "linestyle": dashes, "linewidth": 1.3, "zorder": 1}
+        if len(set(level)) == 1:
+            axis.axhline(level[0], **look)
+        else:
+            axis.plot(epochs, level, drawstyle="steps-mid", **look)
+        place = {"xycoords": ("axes fraction", "data"), "xytext": (-3, 2), "textcoords": "offset points"}
+        axis.annotate(which, (1, level[-1]), ha="right", va="bottom", color=colour, fontsize="small", **place)
 
 
 def plot_recall_bars(rows: Sequence[Mapping], metrics=None, chance=None, title: str | None = None) -> Figure:
