@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Rectangle
 
+from lib.report.names import DIRECTIONS, metric_name
 from lib.report.pictures import (  # re-exported: see the docstring above
     CHANCE_COLOUR,
     PALETTE,
@@ -35,7 +36,6 @@ __all__ = [
     "PALETTE",
     "WIDTH",
     "embedding_map",
-    "metric_name",
     "plot_curves",
     "plot_ranks",
     "plot_recall_bars",
@@ -46,21 +46,6 @@ __all__ = [
 ]
 
 _LINE_STYLES = ("-", "--", "-.", ":")
-_DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
-
-
-def metric_name(metric: str) -> str:
-    """The name people read: `i2t_r10` -> `image to text R@10`; a name without a known form is returned unchanged."""
-    direction, _, rest = metric.removeprefix("val_").partition("_")
-    validation = "validation " if metric.startswith("val_") else ""
-    if metric.removeprefix("val_") == "rsum":
-        return validation + "recall sum"
-    if direction == "map":
-        return f"{validation}{_DIRECTIONS.get(rest, rest)} mAP"
-    if direction not in _DIRECTIONS:
-        return metric
-    short = {"medr": "median rank", "meanr": "mean rank"}.get(rest, f"R@{rest[1:]}")
-    return f"{validation}{_DIRECTIONS[direction]} {short}"
 
 
 def _colour_and_line(number: int) -> dict:
@@ -162,7 +147,7 @@ def plot_recall_bars(rows: Sequence[Mapping], metrics=None, chance=None, title: 
         raise ValueError(f"no rows for the metrics {metrics}; the rows have {found}")
     panels: dict[str, list[str]] = {}
     for metric in metrics:
-        panels.setdefault(metric.split("_")[0] if metric[:3] in _DIRECTIONS else "", []).append(metric)
+        panels.setdefault(metric.split("_")[0] if metric[:3] in DIRECTIONS else "", []).append(metric)
     methods = list(dict.fromkeys(row["method"] for row in rows))
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.6), sharey=True, layout="constrained", squeeze=False)
     width = 0.82 / len(methods)
@@ -175,10 +160,10 @@ def plot_recall_bars(rows: Sequence[Mapping], metrics=None, chance=None, title: 
         for position, name in enumerate(names):
             if chance and name in chance:
                 axis.hlines(chance[name], position - 0.46, position + 0.46, color="black", linestyle=":", zorder=4)
-        short = [metric_name(m).removeprefix(_DIRECTIONS.get(direction, "")).strip() for m in names]
+        short = [metric_name(m).removeprefix(DIRECTIONS.get(direction, "")).strip() for m in names]
         axis.set_xticks(range(len(names)), short)
         axis.grid(axis="x", visible=False)
-        axis.set_title(_DIRECTIONS.get(direction, ""))
+        axis.set_title(DIRECTIONS.get(direction, ""))
     axes[0][0].set_ylabel("recall (%)" if "" not in panels else "value")
     handles = [Rectangle((0, 0), 1, 1, color=PALETTE[i % len(PALETTE)], alpha=0.85) for i in range(len(methods))]
     if chance:
