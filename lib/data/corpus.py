@@ -1,0 +1,179 @@
+"""The one type in which every collection of pictures and words is passed around."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+SPLITS = ("train", "val", "test", "web")
+
+
+class ImageFiles(Sequence):
+    """Image files that are opened when they are asked for: `images[i]` is a PIL image in RGB.
+
+    `fingerprints` are the SHA-256 of the files where a manifest has them already; otherwise a file is read
+    and hashed when its fingerprint is first asked for.
+    """
+
+    def __init__(self, paths: Iterable[str | Path], fingerprints: Iterable[str] | None = None):
+        self.paths = [Path(path) for path in paths]
+        self._fingerprints = [None] * len(self.paths) if fingerprints is None else list(fingerprints)
+        if len(self._fingerprints) != len(self.paths):
+            raise ValueError(f"{len(self._fingerprints)} fingerprints for {len(self.paths)} image files")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return self.take(range(len(self))[i])
+        path = self.paths[i]
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except FileNotFoundError:
+            raise FileNotFoundError(f"image {i}: no file {path}") from None
+        except (UnidentifiedImageError, OSError, ValueError) as error:
+            raise OSError(
+                f"image {i}: {path} is not a readable image ({error}); delete it and fetch it again"
+            ) from error
+
+    def fingerprint(self, i: int) -> str:
+        """SHA-256 (hexadecimal) of the content of image file i."""
+        if self._fingerprints[i] is None:
+            self._fingerprints[i] = hashlib.sha256(self.paths[i].read_bytes()).hexdigest()
+        return self._fingerprints[i]
+
+    def take(self, index: Iterable[int]) -> "ImageFiles":
+        """The images at these positions, in this order."""
+        index = list(index)
+        return ImageFiles([self.paths[i] for i in index], [self._fingerprints[i] for i in index])
+
+
+@dataclass(frozen=True, repr=False)
+class Corpus:
+    """Pictures with their captions, tags, labels and split; everything is aligned with `images`.
+
+    `captions[i]` and `tags[i]` are lists of any length, also empty. `labels` is (N, C) bool with one name per
+    column, or None. `split` is (N,) of "train", "val", "test", "web" (web: tags but no human caption).
+    Raises ValueError with the field and the row where the parts do not fit each other.
+    """
+
+    name: str
+    images: Sequence
+    image_ids: list[str]
+    captions: list[list[str]]
+    tags: list[list[str]]
+    labels: np.ndarray | None
+    label_names: list[str]
+    split: np.ndarray
+    licence: str
+    source: str
+    attribution: str
+
+    def __post_init__(self):
+        n = len(self.images)
+        for field in ("image_ids", "captions", "tags", "split"):
+            if len(getattr(self, field)) != n:
+                raise ValueError(f"corpus {self.name}: {field} has {len(getattr(self, field))} rows for {n} images")
+        for image_id, count in Counter(self.image_ids).items():
+            if count > 1:
+                rows = [row for row, other in enumerate(self.image_ids) if other == image_id]
+                raise ValueError(f"corpus {self.name}: image_ids repeats {image_id!r} in rows {rows}")
+        for field in ("captions", "tags"):
+            for row, texts in enumerate(getattr(self, field)):
+                if isinstance(texts, str) or not all(isinstance(text, str) and text.strip() for text in texts):
+                    raise ValueError(f"corpus {self.name}: {field} row {row} is no list of non-empty texts: {texts!r}")
+        for row, split in enumerate(self.split):
+            if split not in SPLITS:
+                raise ValueError(f"corpus {self.name}: split row {row} is {str(split)!r}, not one of {SPLITS}")
+        self._check_labels(n)
+
+    def _check_labels(self, n: int) -> None:
+        if self.labels is None:
+            if self.label_names:
+                raise ValueError(f"corpus {self.name}: label_names without labels")
+            return
+        expected = (n, len(self.label_names))
+        if self.labels.shape != expected or self.labels.dtype != bool:
+            raise ValueError(
+                f"corpus {self.name}: labels is {self.labels.dtype} of shape {self.labels.shape}, "
+                f"not bool of shape {expected} (images, label_names)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        sizes = Counter(self.split.tolist())
+        parts = [f"{sizes[split]:,} {split}" for split in SPLITS if sizes[split]]
+        words = f"{sum(map(len, self.captions)):,} captions, {sum(map(len, self.tags)):,} tags"
+        labels = "no labels" if self.labels is None else f"{len(self.label_names)} labels"
+        return f"Corpus {self.name}: {len(self):,} images ({', '.join(parts)}); {words}, {labels}; {self.licence}"
+
+    def take(self, index) -> "Corpus":
+        """The sub-corpus at these positions (integers, in this order, or a boolean mask of length N)."""
+        index = np.asarray(index)
+        if index.dtype == bool:
+            if index.shape != (len(self),):
+                raise ValueError(f"corpus {self.name}: mask of shape {index.shape} for {len(self)} images")
+            index = np.flatnonzero(index)
+        rows = index.astype(np.int64).tolist()
+        images = self.images.take(rows) if hasattr(self.images, "take") else [self.images[i] for i in rows]
+        return replace(
+            self,
+            images=images,
+            image_ids=[self.image_ids[i] for i in rows],
+            captions=[self.captions[i] for i in rows],
+            tags=[self.tags[i] for i in rows],
+            labels=None if self.labels is None else self.labels[rows],
+            split=self.split[rows],
+        )
+
+    def select(self, split: str) -> "Corpus":
+        """The sub-corpus of one split; ValueError where the split is unknown or has no image."""
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}: one of {SPLITS}")
+        mask = self.split == split
+        if not mask.any():
+            has = sorted(set(self.split.tolist()))
+            raise ValueError(f"corpus {self.name} has no image in split {split!r}; it has {has}")
+        return self.take(mask)
+
+    def texts(self) -> tuple[list[str], np.ndarray]:
+        """All captions in one list of length M, and the image of each: image_of_text (M,) int64."""
+        return _flatten(self.captions)
+
+    def tag_texts(self) -> tuple[list[str], np.ndarray]:
+        """The tags of each image that has some, joined by spaces, and the image of each: (M,) int64."""
+        return _flatten([[" ".join(tags)] if tags else [] for tags in self.tags])
+
+    def fingerprint(self) -> str:
+        """Hash (16 hexadecimal digits) of ids, texts, labels, splits and image contents: the "data hash" of results."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for row in self._rows():
+            digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        return digest.hexdigest()[:16]
+
+    def _rows(self) -> Iterator[list]:
+        yield [self.name, self.label_names]
+        for i, image_id in enumerate(self.image_ids):
+            labels = [] if self.labels is None else np.flatnonzero(self.labels[i]).tolist()
+            content = self.images.fingerprint(i)
+            yield [image_id, self.captions[i], self.tags[i], labels, str(self.split[i]), content]
+
+
+def _flatten(texts_of_image: list[list[str]]) -> tuple[list[str], np.ndarray]:
+    texts = [text for texts in texts_of_image for text in texts]
+    counts = [len(texts) for texts in texts_of_image]
+    return texts, np.repeat(np.arange(len(texts_of_image), dtype=np.int64), counts)

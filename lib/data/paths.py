@@ -1,0 +1,33 @@
+"""Where files are kept, and how they are written so that an interruption never leaves half a file."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def cache_dir(*parts: str) -> Path:
+    """Return the folder `<repository>/data/cache/<parts>`, created; the variable LIB_CACHE moves `data/cache`."""
+    root = Path(os.environ.get("LIB_CACHE") or REPOSITORY / "data" / "cache")
+    folder = root.joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`, renamed to `path` when the block succeeds and removed when it fails.
+
+    Two processes that write the same file each have a name of their own; the last to finish wins.
+    """
+    path = Path(path)
+    # The suffix is kept: image writers choose their format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

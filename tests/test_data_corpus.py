@@ -1,0 +1,147 @@
+"""Corpus and image files: what is refused, and that every view stays aligned with its images."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.data import Corpus, ImageFiles, cache_dir
+from lib.data.paths import atomic_path
+
+
+@pytest.fixture
+def images(tmp_path):
+    paths = []
+    for i in range(4):
+        paths.append(tmp_path / f"{i}.png")
+        Image.new("RGBA", (3, 2), (60 * i, 0, 0, 255)).save(paths[-1])
+    return ImageFiles(paths)
+
+
+@pytest.fixture
+def corpus(images):
+    return Corpus(
+        name="toy",
+        images=images,
+        image_ids=["a", "b", "c", "d"],
+        captions=[["one", "two"], [], ["three"], ["four"]],
+        tags=[["x", "y"], ["z"], [], ["x"]],
+        labels=np.eye(4, 2, dtype=bool),
+        label_names=["first", "second"],
+        split=np.array(["train", "web", "train", "test"]),
+        licence="CC0",
+        source="here",
+        attribution="us",
+    )
+
+
+def test_texts_carry_their_image(corpus):
+    texts, image_of_text = corpus.texts()
+    assert texts == ["one", "two", "three", "four"]
+    assert image_of_text.tolist() == [0, 0, 2, 3]
+    assert image_of_text.dtype == np.int64
+    tags, image_of_tag = corpus.tag_texts()
+    assert tags == ["x y", "z", "x"]
+    assert image_of_tag.tolist() == [0, 1, 3]
+
+
+def test_select_and_take_keep_rows_aligned(corpus):
+    train = corpus.select("train")
+    assert train.image_ids == ["a", "c"]
+    assert train.captions == [["one", "two"], ["three"]]
+    assert train.labels.tolist() == [[True, False], [False, False]]
+    assert train.texts()[1].tolist() == [0, 0, 1]
+    assert train.images[1].getpixel((0, 0)) == (120, 0, 0)
+    backwards = corpus.take([3, 1])
+    assert backwards.image_ids == ["d", "b"]
+    assert backwards.images.fingerprint(0) == corpus.images.fingerprint(3)
+    assert corpus.take(corpus.split == "test").image_ids == ["d"]
+    assert corpus.select("web").texts()[1].shape == (0,)
+
+
+def test_select_errors(corpus):
+    with pytest.raises(ValueError, match=r"unknown split 'dev'.*train"):
+        corpus.select("dev")
+    with pytest.raises(ValueError, match=r"no image in split 'val'.*test.*train"):
+        corpus.select("val")
+    with pytest.raises(ValueError, match="mask of shape"):
+        corpus.take(np.array([True]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_ids": ["a", "b", "c"]}, "image_ids has 3 rows for 4 images"),
+        ({"image_ids": ["a", "b", "c", "a"]}, r"'a' in rows \[0, 3\]"),
+        ({"captions": [["one"], [], ["three"], "four"]}, "captions row 3"),
+        ({"tags": [["x"], [" "], [], []]}, "tags row 1"),
+        ({"split": np.array(["train", "dev", "train", "test"])}, "split row 1 is 'dev'"),
+        ({"labels": np.eye(4, 3, dtype=bool)}, r"shape \(4, 3\), not bool of shape \(4, 2\)"),
+        ({"labels": np.eye(4, 2)}, "float64"),
+        ({"labels": None}, "label_names without labels"),
+    ],
+)
+def test_wrong_parts_are_refused_by_field_and_row(corpus, change, message):
+    with pytest.raises(ValueError, match=f"corpus toy: .*{message}"):
+        dataclasses.replace(corpus, **change)
+
+
+def test_corpus_is_frozen_and_describes_itself(corpus):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        corpus.name = "other"
+    assert repr(corpus) == "Corpus toy: 4 images (2 train, 1 test, 1 web); 4 captions, 4 tags, 2 labels; CC0"
+
+
+def test_fingerprint_sees_every_part(corpus, tmp_path):
+    fingerprints = [corpus.fingerprint(), corpus.select("train").fingerprint(), corpus.take([3, 2, 1, 0]).fingerprint()]
+    for change in (
+        {"captions": [["one", "two"], [], ["three"], ["five"]]},
+        {"tags": [["x", "y"], ["z"], [], []]},
+        {"labels": np.eye(4, 2, dtype=bool)[::-1].copy()},
+        {"split": np.array(["train", "web", "val", "test"])},
+        {"image_ids": ["a", "b", "c", "e"]},
+    ):
+        fingerprints.append(dataclasses.replace(corpus, **change).fingerprint())
+    Image.new("RGB", (3, 2), "blue").save(corpus.images.paths[1])
+    changed = dataclasses.replace(corpus, images=ImageFiles(corpus.images.paths))
+    fingerprints.append(changed.fingerprint())
+    assert len(set(fingerprints)) == len(fingerprints)
+    assert dataclasses.replace(changed).fingerprint() == changed.fingerprint()
+
+
+def test_images_open_lazily_and_name_the_broken_file(images):
+    images.paths[1].write_bytes(b"no picture")
+    Image.effect_noise((64, 64), 50).save(images.paths[2])
+    images.paths[2].write_bytes(images.paths[2].read_bytes()[:1000])
+    images.paths[3].unlink()
+    later = ImageFiles(images.paths)
+    assert later[0].mode == "RGB"
+    for i, error in ((1, OSError), (2, OSError), (3, FileNotFoundError)):
+        with pytest.raises(error, match=f"image {i}: .*{i}.png"):
+            later[i]
+    with pytest.raises(IndexError):
+        later[4]
+    assert len(later[1:3]) == 2
+
+
+def test_cache_dir_can_be_moved(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIB_CACHE", str(tmp_path / "elsewhere"))
+    assert cache_dir("a", "b") == tmp_path / "elsewhere" / "a" / "b"
+    assert (tmp_path / "elsewhere" / "a" / "b").is_dir()
+
+
+def test_atomic_path_leaves_the_old_file_when_writing_fails(tmp_path):
+    target = tmp_path / "file.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("old")
+
+    def fail():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fail()
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
