@@ -1,0 +1,121 @@
+"""Plans a run, starts the notebooks' processes and shows how far they are."""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from lib.report.metrics import ROOT
+from lib.run import notebook
+from lib.run.page import write_index
+from lib.run.profile import ProfileError, load_profile, parameters_for
+from lib.run.task import Result, Task
+
+PATTERN = "[0-9]*.ipynb"
+
+
+def run_notebooks(
+    profile: str,
+    only: list[str] | None = None,
+    out: Path | None = None,
+    jobs: int = 1,
+    resume: bool = False,
+    notebooks: Path | None = None,
+    cell_timeout: float = 1800,
+) -> list[Result]:
+    """Runs the notebooks of a folder (default: notebooks/) into `out` (default: runs/<profile>), `jobs` at a time.
+
+    `only` selects by number ("03") or name; `resume` skips what passed with the same inputs; `cell_timeout` is in
+    seconds. Raises ProfileError before anything runs if profile, selection or notebooks do not fit together.
+    """
+    folder = Path(notebooks or ROOT / "notebooks").resolve()
+    out = Path(out or folder.parent / "runs" / profile).resolve()
+    tasks = _plan(profile, only, out, folder)
+    if jobs < 1 or cell_timeout <= 0:
+        raise ProfileError(f"jobs ({jobs}) and the cell time-out ({cell_timeout}) must be positive")
+    out.mkdir(parents=True, exist_ok=True)
+    names = [path.stem for path in sorted(folder.glob(PATTERN))]
+    results, waiting, running = [], list(tasks), []
+    began = last_report = time.monotonic()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs and not (waiting[0].reads_others and running):
+                task = waiting.pop(0)
+                if resume and (earlier := task.earlier()):
+                    _print(f"{task.name}: skipped, done already with the same code and parameters")
+                    results.append(earlier)
+                else:
+                    _print(f"{task.name}: started ({len(results) + len(running) + 1} of {len(tasks)})")
+                    task.start(jobs, cell_timeout)
+                    running.append(task)
+            for task in [task for task in running if task.ended()]:
+                running.remove(task)
+                results.append(task.finish())
+                _print(_verdict(results[-1], task.folder))
+                write_index(out, profile, names)
+            last_report = _report(running, last_report)
+            time.sleep(0.1)
+    finally:
+        for task in running:
+            task.kill()
+        write_index(out, profile, names)
+    failed = sum(not result.passed for result in results)
+    skipped = sum(result.skipped for result in results)
+    passed = len(results) - failed - skipped
+    _print(f"{passed} passed, {skipped} skipped, {failed} failed in {time.monotonic() - began:.0f} s")
+    _print(f"overview: {out / 'index.html'}")
+    return results
+
+
+def _plan(profile: str, only: list[str] | None, out: Path, folder: Path) -> list[Task]:
+    """Everything that can be checked before anything runs."""
+    paths = sorted(folder.glob(PATTERN))
+    if not paths:
+        raise ProfileError(f"no notebooks (NN_name.ipynb) in {folder}")
+    declared, problems = {}, []
+    for path in paths:
+        try:
+            declared[path] = notebook.parameters(notebook.read(path), path.name)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ProfileError("\n".join(problems))
+    given = parameters_for(load_profile(folder / "profiles", profile), declared)
+    for name in only or []:
+        if not any(_selects(name, path) for path in paths):
+            raise ProfileError(f"--only {name} matches none of: {', '.join(path.stem for path in paths)}")
+    chosen = [path for path in paths if not only or any(_selects(name, path) for name in only)]
+    tasks = [Task(path, profile, given[path], out, "runs_dir" in declared[path]) for path in chosen]
+    return sorted(tasks, key=lambda task: task.reads_others)
+
+
+def _selects(name: str, path: Path) -> bool:
+    return name in (path.stem, path.name, path.stem.split("_")[0])
+
+
+def _verdict(result: Result, folder: Path) -> str:
+    if result.passed:
+        return f"{result.notebook}: passed in {result.seconds:.0f} s"
+    failure = result.failure
+    head = [f"    | {line}" for line in failure["source"].splitlines()[:5]]
+    trace = [f"    {line}" for line in failure["traceback"].splitlines()[-25:]]
+    where = f"{result.notebook}: FAILED in code cell {failure['cell']} after {result.seconds:.0f} s"
+    return "\n".join([f"{where}: {failure['message']}", *head, *trace, f"    log: {folder / 'log.txt'}"])
+
+
+def _report(running: list[Task], last: float) -> float:
+    """Live progress: one line that is rewritten on a terminal, a plain line every 30 seconds elsewhere."""
+    now = time.monotonic()
+    texts = [f"{task.name}: cell {task.cell} of {task.cells or '?'}, {now - task.began:.0f} s" for task in running]
+    if texts and sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns - 1
+        print("\r" + "  |  ".join(texts)[:width].ljust(width), end="", flush=True)
+    elif texts and now - last > 30:
+        print("\n".join(texts), flush=True)
+        return now
+    return last
+
+
+def _print(text: str) -> None:
+    clear = "\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r" if sys.stdout.isatty() else ""
+    print(clear + text, flush=True)
