@@ -121,8 +121,8 @@ def _check_rows(rows, where: str) -> None:
 
 def write_metrics(
     path, rows: list[dict], *, notebook: str, protocol: str, corpus=None, started: float | None = None, device=None
-) -> dict:
-    """Writes rows and provenance to `path` as JSON, atomically, and returns what was written.
+) -> None:
+    """Writes rows and provenance to `path` as JSON, atomically.
 
     `protocol` says in words how the numbers were measured, `corpus` is the Corpus they were measured on,
     `started` the `time.time()` at which the notebook began, `device` the torch device that was used.
@@ -152,7 +152,6 @@ def write_metrics(
         },
     }
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return content
 
 
 def read_metrics(path) -> dict:

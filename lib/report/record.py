@@ -1,0 +1,174 @@
+"""Takes the numbers and, for the default profile, the outputs of complete runs into the repository.
+
+    python -m lib.report.record runs/openmoji     # writes results/openmoji/*.json and the outputs in notebooks/
+    python -m lib.report.record --check           # names the notebooks whose outputs are stale; exit code 1 if any
+
+The recorded outputs are normalised, so that recording the same run twice changes nothing.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+
+from lib.report.metrics import ROOT, read_metrics, write_text
+from lib.run import notebook, read_result
+
+DEFAULT_PROFILE = "openmoji"  # the literals in the notebooks are this profile; its outputs are committed with them
+LIMIT = 300_000  # bytes of a recorded notebook
+WIDGET = "application/vnd.jupyter.widget-view+json"
+ABSOLUTE = re.compile(r"(?<![\w.~:/-])/(?:home|root|Users|tmp|private|var|mnt|opt|usr|work|data|content)/\S*")
+FOREIGN_IMAGE = re.compile(r"data:image/(?!png)[\w+.-]+")
+
+
+def record(folder, notebooks: Path = ROOT / "notebooks", results: Path = ROOT / "results") -> dict[str, str | None]:
+    """For each notebook: None if it was recorded from the run in `folder`, else why not ("not run" if it was not)."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} does not exist; run the notebooks first: make run")
+    outcome = {}
+    for path in sorted(notebooks.glob("[0-9]*.ipynb")):
+        try:
+            outcome[path.stem] = _record_one(path, folder / path.stem, results)
+        except (ValueError, FileNotFoundError) as error:
+            outcome[path.stem] = str(error)
+    return outcome
+
+
+def _record_one(path: Path, run: Path, results: Path) -> str | None:
+    if not run.is_dir():
+        return "not run"
+    result = read_result(run)
+    if result is None or not result.passed:
+        raise ValueError(f"its run in {run} {'failed' if result else 'was interrupted'}; run it again")
+    if result.source_hash != notebook.source_hash(path):
+        raise ValueError(f"the notebook or what it imports changed since its run in {run}; run it again")
+    metrics = read_metrics(run / "metrics.json")
+    recorded = None
+    if result.profile == DEFAULT_PROFILE:
+        recorded = _with_outputs(path, run, result)
+    target = results / result.profile / f"{path.stem}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
+    if recorded is not None:
+        write_text(path, recorded)
+    return None
+
+
+def _with_outputs(path: Path, run: Path, result) -> str:
+    """The notebook at `path` with the outputs of its run, as the text of a file; ValueError if it may not be kept."""
+    nb, executed = notebook.read(path), notebook.read(run / "notebook.ipynb")
+    literals = notebook.parameters(nb, path.name)
+    changed = [name for name, value in result.parameters.items() if literals[name] != value]
+    if changed:
+        raise ValueError(f"the profile changes {changed}, so the outputs would not fit the values a reader sees")
+    problems = []
+    pairs = list(zip(notebook.code_cells(nb), notebook.code_cells(executed), strict=True))
+    for number, (cell, ran) in enumerate(pairs, start=1):
+        cell.outputs = normalise(
+            ran.outputs, number, {str(run.resolve()): "run", str(ROOT): ".", str(Path.home()): "~"}
+        )
+        cell.execution_count = number
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        problems += [f"code cell {number} {problem}" for problem in _problems(cell.outputs)]
+    nb.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+            "source_hash": result.source_hash,
+        }
+    )
+    text = nbformat.writes(nb) + "\n"
+    if len(text.encode()) > LIMIT:
+        sizes = sorted(
+            ((len(json.dumps(cell.outputs)), number) for number, (cell, _) in enumerate(pairs, 1)), reverse=True
+        )
+        largest = ", ".join(f"code cell {number} {size / 1000:.0f} KB" for size, number in sizes[:3])
+        problems.append(f"has {len(text.encode()) / 1000:.0f} KB, over {LIMIT / 1000:.0f}; largest outputs: {largest}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    return text
+
+
+def normalise(outputs: list, number: int, paths: dict[str, str]) -> list:
+    """Outputs of code cell `number` without what differs from run to run or from machine to machine.
+
+    Left out: standard error (progress bars, warnings), widgets, metadata. Text printed over by a carriage return
+    keeps its last state, adjoining prints are joined, and each of `paths` is written as its replacement.
+    """
+    kept = []
+    for output in outputs:
+        if output.output_type == "stream":
+            if output.name == "stderr":
+                continue
+            if kept and kept[-1].output_type == "stream":
+                kept[-1].text += output.text
+                continue
+            kept.append(nbformat.v4.new_output("stream", name="stdout", text=output.text))
+        elif WIDGET not in output.get("data", {}):
+            extra = {"execution_count": number} if output.output_type == "execute_result" else {}
+            kept.append(nbformat.v4.new_output(output.output_type, data=output.data, **extra))
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = "\n".join(_last_state(line) for line in output.text.split("\n"))
+            output.text = _shorten(output.text, paths)
+        else:
+            output.data = {kind: _shorten(value, paths) for kind, value in output.data.items()}
+    return kept
+
+
+def _last_state(line: str) -> str:
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def _shorten(value, paths: dict[str, str]):
+    if isinstance(value, str):
+        for path in sorted(paths, key=len, reverse=True):
+            value = re.sub(re.escape(path) + r"(?![\w-])", paths[path], value)
+    return value
+
+
+def _problems(outputs: list) -> list[str]:
+    """Why outputs may not be committed."""
+    found = []
+    for output in outputs:
+        data = output.get("data", {"text/plain": output.get("text", "")})
+        found += [f"shows an image that is not PNG ({k})" for k in data if k.startswith("image/") and k != "image/png"]
+        for kind, value in data.items():
+            if not isinstance(value, str) or kind.startswith("image/"):
+                continue
+            if match := ABSOLUTE.search(value):
+                found.append(f"prints the absolute path {match[0][:80]}")
+            if match := FOREIGN_IMAGE.search(value):
+                found.append(f"shows an image that is not PNG ({match[0]})")
+    return found
+
+
+def is_stale(path) -> bool:
+    """Whether the outputs in the notebook at `path` come from other code, or were never recorded."""
+    return notebook.read(path).metadata.get("source_hash") != notebook.source_hash(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lib.report.record", description=__doc__.splitlines()[0])
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("run", nargs="?", type=Path, help="folder of a run, e.g. runs/openmoji")
+    what.add_argument("--check", action="store_true", help="name the notebooks whose outputs are stale")
+    options = parser.parse_args(arguments)
+    if options.check:
+        stale = [path.name for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")) if is_stale(path)]
+        print("\n".join(f"{name}: stale" for name in stale) or "all recorded outputs fit the code")
+        return 1 if stale else 0
+    outcome = record(options.run)
+    for name, reason in outcome.items():
+        print(f"{name}: {'recorded' if reason is None else reason}")
+    return 0 if all(reason in (None, "not run") for reason in outcome.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
