@@ -1,0 +1,174 @@
+"""Ranks by counting: how many rivals score higher than the positive, and how many score the same.
+
+Nothing is sorted and no similarity matrix is held: scores are made a tile at a time, and a tile only adds to
+counters. A tile of images and *all their own captions* comes first, because it holds every positive score of
+these images and captions; then the images meet the other captions. So an evaluation costs one matrix product
+and a few passes over tiles that are still in cache.
+
+A positive's score is read from the very tile in which its rivals are scored, never computed on the side, so
+that no rounding of a matrix product can put it above or below its equals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ScoreTile = Callable[[slice, slice | Tensor], Tensor]  # (images, texts) -> scores (I, T) float32
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """What each query's best positive meets in its gallery; three counts per query, (Q,) int64.
+
+    higher: rivals with a higher score. tied: rivals with the same score. positives: positives with that
+    score (always 1 for a text; up to the number of its captions for an image).
+
+    The order of equal scores is arbitrary, so rank and hit are expectations over all orders of the
+    `tied + positives` items of equal score. Constant embeddings are thus exactly as good as a random ranking.
+    """
+
+    higher: Tensor
+    tied: Tensor
+    positives: Tensor
+
+    def rank(self) -> Tensor:
+        """Expected rank of the first positive, counted from 1, (Q,) float64.
+
+        Of e tied rivals, e / (k + 1) are expected before the first of k positives. With one positive that
+        is the middle rank.
+        """
+        return 1 + self.higher + self.tied.double() / (self.positives + 1)
+
+    def hit(self, k: int) -> Tensor:
+        """Probability that a positive is among the first k, (Q,) float64: 0 or 1 unless place k is tied.
+
+        It is missed if the j = k - higher places left all go to tied rivals, which has the hypergeometric
+        probability C(tied, j) / C(tied + positives, j).
+        """
+        missed = torch.ones(len(self.higher), dtype=torch.float64)
+        for place in range(k):
+            rivals = (self.tied - (place - self.higher)).clamp(min=0).double()
+            left_over = rivals / (rivals + self.positives)
+            missed = torch.where(self.higher <= place, missed * left_over, missed)
+        return 1 - missed
+
+    def take(self, index: Tensor) -> Ranks:
+        """The same counts for some of the queries; index: (R,) int64 or (Q,) bool."""
+        return Ranks(self.higher[index], self.tied[index], self.positives[index])
+
+
+def constant_ranks(gallery: Tensor, positives: Tensor) -> Ranks:
+    """Ranks where a query's whole gallery scores the same, which is chance; both (Q,) int64."""
+    return Ranks(torch.zeros_like(positives), gallery - positives, positives)
+
+
+def count_ranks(
+    score_tile: ScoreTile, images: int, image_of_text: Tensor, fold: int, across: bool, tile: int
+) -> tuple[tuple[Ranks, Ranks], tuple[Ranks, Ranks] | None]:
+    """Ranks of images (N,) and of texts (M,), within folds of consecutive images and, if asked, across all.
+
+    score_tile: makes the scores (I, T) of a slice of images and a slice or an index of texts; the next call
+    may overwrite them. image_of_text: (M,) int64. fold: images in a fold (`images`: one fold). tile: scores in
+    a tile, exceeded only by an image that has more captions than that.
+    """
+    order = torch.argsort(image_of_text, stable=True)
+    owner = image_of_text[order]
+    in_order = torch.equal(owner, image_of_text)
+    captions = torch.bincount(owner, minlength=images)
+    first_text = [0, *captions.cumsum(0).tolist()]  # of each image, in the sorted order
+    best = torch.full((images,), -math.inf, device=owner.device)  # score of each image's best caption
+    own = torch.empty(len(owner), device=owner.device)  # score of each caption with its image
+    within, whole = _Counts(images, owner), _Counts(images, owner) if across else None
+    buffer = torch.empty(0, device=owner.device)
+
+    def scored(rows: slice, columns: slice) -> Tensor:
+        return score_tile(rows, columns if in_order else order[columns])
+
+    def count(rows: slice, columns: slice, scores: Tensor, same_fold: bool) -> None:
+        counted = _compare(scores, best[rows], own[columns], buffer)
+        if same_fold:
+            within.add(rows, columns, *counted)
+        if whole is not None:
+            whole.add(rows, columns, *counted)
+
+    blocks = list(_blocks(first_text, fold, tile))
+    for rows, columns in blocks:
+        if columns.start < columns.stop:
+            scores = scored(rows, columns)
+            image = owner[columns] - rows.start
+            own[columns] = scores[image, torch.arange(len(image), device=image.device)]
+            best[rows] = best[rows].scatter_reduce(0, image, own[columns], "amax")
+            count(rows, columns, scores, same_fold=True)
+    for rows, columns in blocks:
+        for others, same_fold in _other_texts(rows, columns, first_text, fold, across, tile):
+            count(rows, others, scored(rows, others), same_fold)
+
+    positives = torch.bincount(owner[own == best[owner]], minlength=images)
+    return within.ranks(positives, order), whole.ranks(positives, order) if whole is not None else None
+
+
+class _Counts:
+    """For each image and each text, how many scores lie above and how many not below its positive."""
+
+    def __init__(self, images: int, owner: Tensor):
+        self.of_image = torch.zeros(2, images, dtype=torch.int64, device=owner.device)
+        self.of_text = torch.zeros(2, len(owner), dtype=torch.int64, device=owner.device)
+
+    def add(self, rows: slice, columns: slice, of_image: Tensor, of_text: Tensor) -> None:
+        self.of_image[:, rows] += of_image
+        self.of_text[:, columns] += of_text
+
+    def ranks(self, positives: Tensor, order: Tensor) -> tuple[Ranks, Ranks]:
+        """Counts as ranks of images and of texts, texts back in the caller's order, positives not rivals."""
+        above, not_below = self.of_image
+        images = Ranks(above.cpu(), (not_below - above - positives).cpu(), positives.cpu())
+        above, not_below = torch.empty_like(self.of_text).index_copy_(1, order, self.of_text)
+        texts = Ranks(above.cpu(), (not_below - above - 1).cpu(), torch.ones_like(above).cpu())
+        return images, texts
+
+
+def _compare(scores: Tensor, best: Tensor, own: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (I, T) above and not below each image's best (I,), as (2, I), and each text's own (T,), (2, T).
+
+    Comparisons are written as 0.0 and 1.0 into one reused buffer: float32 sums are several times faster than
+    sums of booleans, and exact as long as a tile has fewer than 2**24 rows and columns.
+    """
+    buffer.resize_(scores.shape)
+    of_image, of_text = [], []
+    for compare in (torch.gt, torch.ge):
+        of_image.append(compare(scores, best[:, None], out=buffer).sum(1))
+        of_text.append(compare(scores, own, out=buffer).sum(0))
+    return torch.stack(of_image).long(), torch.stack(of_text).long()
+
+
+def _blocks(first_text: list[int], fold: int, tile: int) -> Iterator[tuple[slice, slice]]:
+    """Images in order, as slices inside a fold, each with the slice of their captions and at most a tile."""
+    images, start = len(first_text) - 1, 0
+    most = max(1, math.isqrt(tile))
+    while start < images:
+        stop = start + 1
+        limit = min(images, (start // fold + 1) * fold, start + most)
+        while stop < limit and (stop + 1 - start) * (first_text[stop + 1] - first_text[start]) <= tile:
+            stop += 1
+        yield slice(start, stop), slice(first_text[start], first_text[stop])
+        start = stop
+
+
+def _other_texts(
+    rows: slice, columns: slice, first_text: list[int], fold: int, across: bool, tile: int
+) -> Iterator[tuple[slice, bool]]:
+    """Slices of the captions that are not of these images, and whether they are in the images' fold."""
+    fold_start = rows.start // fold * fold
+    low, high = first_text[fold_start], first_text[min(fold_start + fold, len(first_text) - 1)]
+    parts = [(low, columns.start, True), (columns.stop, high, True)]
+    if across:
+        parts += [(0, low, False), (high, first_text[-1], False)]
+    width = max(1, tile // (rows.stop - rows.start))
+    for start, stop, same_fold in parts:
+        for left in range(start, stop, width):
+            yield slice(left, min(left + width, stop)), same_fold
