@@ -1,0 +1,141 @@
+"""Feature vectors on disk, one row per image content, that grow row by row and are read memory-mapped.
+
+A store is a folder of three files:
+
+    meta.json   shape and dtype of a row
+    rows.bin    the rows one behind the other, only ever appended to
+    keys.npy    (n, 16) uint8: the beginning of the SHA-256 of the image each row belongs to
+
+The keys are what counts. They are written to a temporary name and renamed after the rows they stand for are on disk,
+so whatever interrupts a writer, the first n rows are complete; rows behind them are overwritten by the next writer.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from lib.data.paths import atomic_path
+
+KEY_BYTES = 16
+
+
+class FeatureStore:
+    """Rows of features in `folder`, found by the fingerprint (hexadecimal SHA-256) of an image."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._meta, self._keys, self._rows = (self.folder / name for name in ("meta.json", "keys.npy", "rows.bin"))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what is on disk now; RuntimeError naming the folder where it is damaged."""
+        self.shape, self.dtype, self.keys, self.row_of = None, None, _key_array([]), {}
+        if not self._keys.exists():
+            return
+        try:
+            meta = json.loads(self._meta.read_text(encoding="utf-8"))
+            self.shape, self.dtype = tuple(meta["shape"]), np.dtype(meta["dtype"])
+            self.keys = np.load(self._keys, allow_pickle=False)
+            there = self._rows.stat().st_size
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise self._damaged(str(error)) from error
+        if self.keys.dtype != np.uint8 or self.keys.shape != (len(self.keys), KEY_BYTES):
+            raise self._damaged(f"{self._keys.name} is {self.keys.dtype} of shape {self.keys.shape}")
+        needed = len(self.keys) * self._row_bytes
+        if there < needed:
+            raise self._damaged(f"rows.bin has {there} bytes, {len(self.keys)} rows need {needed}")
+        self.row_of = {key.tobytes(): row for row, key in enumerate(self.keys)}
+
+    def _damaged(self, why: str) -> RuntimeError:
+        return RuntimeError(f"damaged feature cache ({why}): delete the folder {self.folder} and run again")
+
+    @property
+    def _row_bytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def missing(self, fingerprints: Sequence[str]) -> list[int]:
+        """Positions of the images that have no row yet.
+
+        Equal images in one call each get a row, so that the rows of a whole corpus follow each other as its images do.
+        """
+        return [i for i, fingerprint in enumerate(fingerprints) if _key(fingerprint) not in self.row_of]
+
+    def read(self, fingerprints: Sequence[str]) -> np.ndarray:
+        """Rows (N, *shape) in the order asked for, read-only.
+
+        A memory map where they lie one behind the other in that order, as those of a whole corpus do; else a copy.
+        """
+        wanted = _key_array(map(_key, fingerprints))
+        stored = np.memmap(self._rows, self.dtype, "r", shape=(len(self.keys), *self.shape))
+        for start in np.flatnonzero((self.keys == wanted[0]).all(1)):
+            if np.array_equal(self.keys[start : start + len(wanted)], wanted):
+                return stored[start : start + len(wanted)]
+        features = np.asarray(stored)[[self.row_of[_key(fingerprint)] for fingerprint in fingerprints]]
+        features.flags.writeable = False
+        return features
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the only right to append; what another process wrote before is seen inside."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / "lock")
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            print(f"waiting for another process that extracts features into {self.folder}", flush=True)
+            lock.acquire()
+        try:
+            self.refresh()
+            yield
+        finally:
+            lock.release()
+
+    def append(self, batches: Iterable[tuple[list[str], np.ndarray]], commit_every: int = 2048) -> None:
+        """Add (fingerprints, features) batches; call it inside `writing`.
+
+        What came before an exception is kept, and after a killed process all but the last `commit_every` rows.
+        """
+        keys = [key.tobytes() for key in self.keys]
+        committed = len(keys)
+        with self._rows.open("r+b" if self._rows.exists() else "w+b") as file:
+            try:
+                for fingerprints, features in batches:
+                    self._describe(features)
+                    file.seek(len(keys) * self._row_bytes)
+                    file.write(np.ascontiguousarray(features, dtype=self.dtype).data)
+                    keys += map(_key, fingerprints)
+                    if len(keys) - committed >= commit_every:
+                        self._commit(file, keys)
+                        committed = len(keys)
+            finally:
+                if len(keys) > committed:
+                    self._commit(file, keys)
+        self.refresh()
+
+    def _describe(self, features: np.ndarray) -> None:
+        if self.shape is None:
+            self.shape, self.dtype = features.shape[1:], features.dtype
+            with atomic_path(self._meta) as temporary:
+                temporary.write_text(json.dumps({"shape": self.shape, "dtype": self.dtype.name}), encoding="utf-8")
+        elif features.shape[1:] != self.shape:
+            raise self._damaged(f"its rows are {self.shape}, the encoder gives {features.shape[1:]}")
+
+    def _commit(self, file, keys: list[bytes]) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        with atomic_path(self._keys) as temporary, temporary.open("wb") as keys_file:
+            np.save(keys_file, _key_array(keys))
+
+
+def _key_array(keys: Iterable[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
+
+
+def _key(fingerprint: str) -> bytes:
+    return bytes.fromhex(fingerprint[: 2 * KEY_BYTES])

@@ -1,0 +1,201 @@
+"""Run a frozen encoder over pictures: ONNX Runtime on a CPU, PyTorch in bfloat16 on a GPU, each picture only once."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from lib.data.paths import atomic_path, cache_dir
+
+KINDS = ("global", "grid", "logits")
+# A grid row is 49 times as long as a global one; half precision keeps 3 digits, enough for a frozen feature.
+STORED_AS = {"global": np.float32, "grid": np.float16, "logits": np.float32}
+
+Engine = Callable[[np.ndarray], np.ndarray]  # pixels (B, S, S, 3) uint8 -> features (B, ...)
+
+
+def extract_features(
+    images: Sequence,
+    encoder: str = "efficientnet_lite0",
+    kind: str = "global",
+    device: str = "auto",
+    batch_size: int = 32,
+    cache: bool = True,
+    progress: bool = True,
+    engine: str = "auto",
+    threads: int | None = None,
+) -> np.ndarray:
+    """Features of each picture from a frozen encoder, in the order of `images`, read-only.
+
+    `images` are `corpus.images` or any sequence of PIL images. With N pictures, EfficientNet-Lite0 gives for
+    kind "global" (N, 1280) float32 (average over positions), "grid" (N, 49, 1280) float16 (7 x 7 positions, row by
+    row), "logits" (N, 1000) float32 (ImageNet classes). `device`: "auto", "cpu", "cuda" or "cuda:1"; `engine`:
+    "onnx" (CPU), "torch", or "auto" for onnx on a CPU and torch on a GPU. `threads`: CPU threads, default all.
+
+    With `cache`, pictures seen before are read from data/cache/features and an interrupted extraction resumes; the
+    key is the picture's content, the encoder, its weights, its preprocessing and the precision. The whole of a
+    corpus comes back memory-mapped; a part of it out of order is copied into memory.
+    Raises ValueError for an unknown encoder, kind, device or engine, OSError naming a picture that cannot be read.
+    """
+    from lib.vision.backbones import encoder_spec
+    from lib.vision.cache import FeatureStore
+
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}: one of {KINDS}")
+    if len(images) == 0:
+        raise ValueError("no images to extract features of")
+    device, engine = _choose(device, engine)
+    spec = encoder_spec(encoder)
+
+    def compute(rows: Sequence[int]) -> Iterator[tuple[list[int], np.ndarray]]:
+        run = make_engine(encoder, kind, device, engine, threads)
+        return _batches(images, rows, spec.preprocess, run, kind, batch_size, progress, f"{encoder} {kind}")
+
+    if not cache:
+        return _read_only(np.concatenate([features for _, features in compute(range(len(images)))]))
+    precision = "float32" if device == "cpu" else "bfloat16"
+    store = FeatureStore(cache_dir("features", f"{spec.key()}-{precision}", kind))
+    fingerprints = [_fingerprint(images, i) for i in range(len(images))]
+    if store.missing(fingerprints):
+        with store.writing():
+            missing = store.missing(fingerprints)
+            if missing:
+                store.append(([fingerprints[i] for i in rows], features) for rows, features in compute(missing))
+    return store.read(fingerprints)
+
+
+def _choose(device: str, engine: str) -> tuple[str, str]:
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not device.startswith("cuda"):
+        raise ValueError(f"unknown device {device!r}: 'auto', 'cpu' or 'cuda'")
+    if engine == "auto":
+        engine = "onnx" if device == "cpu" else "torch"
+    if engine not in ("onnx", "torch"):
+        raise ValueError(f"unknown engine {engine!r}: 'auto', 'onnx' or 'torch'")
+    if engine == "onnx" and device != "cpu":
+        raise ValueError(f"engine 'onnx' runs on the CPU, not on {device!r}: use engine='torch'")
+    return device, engine
+
+
+def _fingerprint(images: Sequence, i: int) -> str:
+    if hasattr(images, "fingerprint"):
+        return images.fingerprint(i)
+    image = images[i].convert("RGB")
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+def _batches(
+    images: Sequence,
+    rows: Sequence[int],
+    preprocess,
+    run: Engine,
+    kind: str,
+    batch_size: int,
+    progress: bool,
+    what: str,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Batches of rows and their features; the next pictures are decoded while the encoder works on these."""
+    from tqdm.auto import tqdm
+
+    def decode(i: int) -> np.ndarray:
+        return preprocess(images[i])
+
+    starts = iter(range(0, len(rows), batch_size))
+    bar = tqdm(total=len(rows), desc=what, unit="picture", disable=not progress)
+    with ThreadPoolExecutor(max_workers=_cores()) as pool, bar:
+        ahead: deque = deque()
+
+        def fetch() -> None:
+            for start in starts:
+                batch = list(rows[start : start + batch_size])
+                ahead.append((batch, [pool.submit(decode, i) for i in batch]))
+                return
+
+        for _ in range(3):
+            fetch()
+        while ahead:
+            batch, decoded = ahead.popleft()
+            try:
+                features = run(np.stack([future.result() for future in decoded]))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            fetch()
+            yield batch, features.astype(STORED_AS[kind], copy=False)
+            bar.update(len(batch))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_engine(encoder: str, kind: str, device: str, engine: str, threads: int | None = None) -> Engine:
+    """A function from pixels (B, S, S, 3) uint8 to the features of one kind, as NumPy."""
+    return _onnx_engine(encoder, kind, threads) if engine == "onnx" else _torch_engine(encoder, kind, device, threads)
+
+
+def _torch_engine(encoder: str, kind: str, device: str, threads: int | None) -> Engine:
+    import torch
+
+    from lib.vision.backbones import backbone
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model = backbone(encoder).to(device, memory_format=torch.channels_last)
+    output = KINDS.index(kind)
+    half = torch.autocast("cuda", dtype=torch.bfloat16, enabled=device != "cpu")
+
+    @torch.inference_mode()
+    def run(pixels: np.ndarray) -> np.ndarray:
+        with half:
+            features = model(torch.from_numpy(pixels).to(device, non_blocking=True))[output]
+        return features.float().cpu().numpy()
+
+    return run
+
+
+def _onnx_engine(encoder: str, kind: str, threads: int | None) -> Engine:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or _cores()
+    path = onnx_file(encoder)
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run([kind], {"pixels": pixels})[0]
+
+
+def onnx_file(encoder: str) -> Path:
+    """The encoder as an ONNX graph (any batch size; outputs named as KINDS), exported at the first call."""
+    import torch
+
+    from lib.vision.backbones import backbone, encoder_spec
+
+    spec = encoder_spec(encoder)
+    path = cache_dir("onnx") / f"{spec.key()}-torch{torch.__version__.split('+')[0]}.onnx"
+    if not path.exists():
+        size = spec.preprocess.size
+        example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+        with atomic_path(path) as temporary:
+            torch.onnx.export(
+                backbone(encoder),
+                (example,),
+                str(temporary),
+                input_names=["pixels"],
+                output_names=list(KINDS),
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                external_data=False,
+                verbose=False,
+            )
+    return path
