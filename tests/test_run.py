@@ -1,0 +1,350 @@
+"""The runner, on toy notebooks: what counts as done, what is refused, and that nothing is left running."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from lib.run import ProfileError, notebook, read_result, run_notebooks, task
+from lib.run.profile import misfit
+
+ROOT = Path(__file__).resolve().parents[1]
+WRITE = """
+from lib.report import metrics
+rows = [metrics.row("toy", "none", "test", "epochs", [epochs, epochs + 2], note=sys.executable)]
+metrics.write_metrics(f"{out_dir}/metrics.json", rows, notebook="toy", protocol="none", device="cpu")
+"""
+INCOMPLETE = 'import json; json.dump({"complete": False}, open(f"{out_dir}/metrics.json", "w"))'
+TOYS = {
+    "01_passes": ["assert os.path.samefile('.', notebooks)", "os.write(1, b'{\"failure\": 1}\\n');", WRITE],
+    "02_raises": [WRITE, "def fail():\n    raise RuntimeError('no <such> thing')", "fail()"],
+    "03_killed": [WRITE, "os.kill(os.getpid(), 9)"],
+    "04_times_out": [WRITE, "time.sleep(600)"],
+    "05_exits": [WRITE, "sys.exit(0)", "print('not reached')"],
+    "06_missing": ["print('no numbers')"],
+    "07_incomplete": [INCOMPLETE],
+    "08_reads_others": ["assert os.listdir(f'{runs_dir}/01_passes')", WRITE],
+}
+
+
+def write_toy(folder: Path, name: str, cells: list[str], parameters: str = "epochs = 3  # passes\nrate = 0.1") -> Path:
+    """A notebook: heading, imports, parameters, then `cells`."""
+    more = "\nruns_dir = '.'" if "runs_dir" in "".join(cells) else ""
+    nb = new_notebook(
+        cells=[
+            new_markdown_cell(f"# Toy {name}"),
+            new_code_cell("import os, sys, time"),
+            new_code_cell(f"{parameters}\nnotebooks = '.'\nout_dir = '.'{more}", metadata={"tags": ["parameters"]}),
+            *[new_code_cell(cell) for cell in cells],
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbformat.write(nb, folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+def write_profile(folder: Path, text: str, name: str = "toy") -> None:
+    (folder / "profiles").mkdir(exist_ok=True)
+    (folder / "profiles" / f"{name}.yaml").write_text(text)
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    """All toy notebooks run once, by a user who has a broken kernel of the same name installed."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    for name, cells in TOYS.items():
+        write_toy(folder, name, cells)
+    write_profile(folder, f"epochs: 5\nnotebooks: {folder}")
+    broken = folder / "user" / "kernels" / "python3"
+    broken.mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "broken", "language": "python"}
+    (broken / "kernel.json").write_text(json.dumps(spec))
+    out = folder / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(folder / "user"))
+        patch.setenv("JUPYTER_DATA_DIR", str(folder / "user"))
+        results = run_notebooks("toy", out=out, jobs=2, notebooks=folder, cell_timeout=10)
+    return {result.notebook: result for result in results}, out
+
+
+@pytest.mark.notebooks
+def test_a_notebook_that_passes(toys):
+    results, out = toys
+    assert [name for name, result in results.items() if result.passed] == ["01_passes", "08_reads_others"]
+    metrics = json.loads((out / "01_passes" / "metrics.json").read_text())
+    assert metrics["rows"][0]["values"] == [5, 7]  # the value of the profile, not the literal 3
+    assert metrics["rows"][0]["note"] == sys.executable
+    assert {path.name for path in (out / "01_passes").iterdir()} == {*task.FILES, task.STATE, "log.txt"}
+    assert "Toy 01_passes" in (out / "01_passes" / "notebook.html").read_text()
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize(
+    ("name", "cell", "message"),
+    [
+        ("02_raises", 5, "RuntimeError: no <such> thing"),
+        ("03_killed", 4, "the kernel died"),
+        ("04_times_out", 4, "timed out: the cell ran for more than 10 seconds"),
+        ("05_exits", 4, "SystemExit: 0"),
+        ("06_missing", 3, "metrics.json does not exist"),
+        ("07_incomplete", 3, "metrics.json is not complete"),
+    ],
+)
+def test_a_notebook_that_fails(toys, name, cell, message):
+    results, out = toys
+    result = results[name]
+    assert not result.passed
+    assert result.failure["cell"] == cell
+    assert message in result.failure["message"]
+    assert not (out / name / "metrics.json").exists()  # also where it had been written before the failure
+    assert (out / name / "notebook.html").is_file()
+    if name == "02_raises":
+        assert result.failure["source"] == "fail()"
+        assert "in fail()" in result.failure["traceback"]
+
+
+@pytest.mark.notebooks
+def test_overview_names_every_notebook_and_shows_numbers_and_failures(toys):
+    _, out = toys
+    page = (out / "index.html").read_text()
+    assert "2 of 8 notebooks passed" in page
+    for name in TOYS:
+        assert f'<a href="{name}/notebook.html">Toy {name}</a>' in page
+    assert "6 ± 1.4" in page
+    assert "no &lt;such&gt; thing" in page
+    assert "<such>" not in page
+
+
+@pytest.mark.notebooks
+def test_killed_or_interrupted_runs_leave_nothing_running_and_are_resumed(tmp_path):
+    ready = tmp_path / "ready"
+    write_toy(tmp_path, "01_quick", [WRITE])
+    write_toy(
+        tmp_path,
+        "02_waits",
+        [
+            f"open({str(tmp_path / 'pid')!r}, 'w').write(f'{{os.getpid()}}\\n')\n"
+            f"while not os.path.exists({str(ready)!r}): time.sleep(0.1)",
+            WRITE,
+        ],
+    )
+    write_profile(tmp_path, "")
+    command = [sys.executable, "-m", "lib.run", "--profile", "toy", "--notebooks", tmp_path, "--resume"]
+    for end in (signal.SIGKILL, signal.SIGINT):
+        (tmp_path / "pid").unlink(missing_ok=True)
+        runner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().endswith("\n"), 60)
+        kernel = int((tmp_path / "pid").read_text())
+        runner.send_signal(end)
+        said = runner.communicate(timeout=30)[0]
+        assert runner.returncode == (130 if end == signal.SIGINT else -signal.SIGKILL), said
+        wait_for(lambda kernel=kernel: not alive(kernel), 10)
+        assert read_result(tmp_path.parent / "runs" / "toy" / "02_waits") is None
+    ready.touch()
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "01_quick: skipped" in first.stdout
+    assert "02_waits: passed" in first.stdout
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "0 passed, 2 skipped, 0 failed" in second.stdout
+    assert second.stdout.rstrip().endswith(str(tmp_path.parent / "runs" / "toy" / "index.html"))
+
+
+def wait_for(condition, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} seconds"
+        time.sleep(0.1)
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.notebooks
+def test_plain_papermill_takes_a_profile(tmp_path):
+    path = write_toy(tmp_path, "01_plain", ["assert epochs == 5"])
+    write_profile(tmp_path, "epochs: 5\nnot_in_this_notebook: 1")
+    command = ["-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "-f", str(tmp_path / "profiles" / "toy.yaml")]
+    subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, timeout=60, capture_output=True)
+    assert notebook.read(tmp_path / "out.ipynb").cells[-1].execution_count == 4
+
+
+def test_a_process_that_gives_no_sign_is_ended(tmp_path, monkeypatch):
+    write_toy(tmp_path, "01_silent", [WRITE])
+    write_profile(tmp_path, "")
+    monkeypatch.setattr(task, "SILENT", -0.9)
+    (result,) = run_notebooks("toy", out=tmp_path / "out", notebooks=tmp_path, cell_timeout=1)
+    assert "gave no sign" in result.failure["message"]
+
+
+def test_a_process_that_cannot_start_shows_its_log(tmp_path, monkeypatch):
+    write_toy(tmp_path, "01_broken", [WRITE])
+    write_profile(tmp_path, "")
+    monkeypatch.setattr(task, "_environment", lambda jobs: {**os.environ, "PYTHONHOME": str(tmp_path)})
+    (result,) = run_notebooks("toy", out=tmp_path / "out", notebooks=tmp_path)
+    assert "the process ended with exit code 1" in result.failure["message"]
+    assert "encodings" in result.failure["traceback"]
+    assert "not run" not in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        ("epocs: 5", "no notebook has a parameter 'epocs'; there are: epochs, notebooks, out_dir, rate"),
+        ("epochs: five", "01_toy.ipynb: epochs = 'five': expected int, got str"),
+        ("epochs: true", "expected int, got bool"),
+        ("rate: 1e-3", "write 1.0e-3"),
+        ("out_dir: here", "out_dir is set by the runner"),
+        ("- epochs", "must be a mapping"),
+        ("epochs: [", "is not YAML"),
+    ],
+)
+def test_a_profile_that_does_not_fit_is_refused_before_anything_runs(tmp_path, profile, message):
+    write_toy(tmp_path, "01_toy", [WRITE])
+    write_profile(tmp_path, profile)
+    with pytest.raises(ProfileError) as refused:
+        run_notebooks("toy", out=tmp_path / "out", notebooks=tmp_path)
+    assert message in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"profile": "absent"}, "there are: openmoji, toy"),
+        ({"only": ["01", "07"]}, "--only 07 matches none of: 01_toy"),
+        ({"jobs": 0}, "must be positive"),
+    ],
+)
+def test_a_command_that_does_not_fit_is_refused(tmp_path, options, message):
+    write_toy(tmp_path, "01_toy", [WRITE])
+    write_profile(tmp_path, "")
+    write_profile(tmp_path, "", "openmoji")
+    with pytest.raises(ProfileError, match=message):
+        run_notebooks(**{"profile": "toy", "out": tmp_path / "out", "notebooks": tmp_path, **options})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("epochs = len([1])", "only `name = literal`, not `epochs = len"),
+        ("a = b = 1", "one name"),
+        ("if", "not Python"),
+    ],
+)
+def test_a_parameters_cell_holds_literals_only(tmp_path, parameters, message):
+    write_toy(tmp_path, "01_toy", [WRITE], parameters)
+    write_profile(tmp_path, "")
+    with pytest.raises(ProfileError, match=message):
+        run_notebooks("toy", out=tmp_path / "out", notebooks=tmp_path)
+
+
+def test_a_notebook_has_one_parameters_cell(tmp_path):
+    path = write_toy(tmp_path, "01_toy", [WRITE])
+    write_profile(tmp_path, "")
+    nb = notebook.read(path)
+    nb.cells[2].metadata.tags = []
+    nbformat.write(nb, path)
+    with pytest.raises(ProfileError, match=r"expected one code cell tagged 'parameters', found 0"):
+        run_notebooks("toy", out=tmp_path / "out", notebooks=tmp_path)
+
+
+def test_the_command_exits_with_2_when_it_refuses(tmp_path):
+    command = [sys.executable, "-m", "lib.run", "--profile", "toy", "--notebooks", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "nothing was run: no notebooks" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "default", "fits"),
+    [
+        (1, 2, True),
+        (1, 2.0, True),
+        (1.5, 2, False),
+        (True, 2, False),
+        (1, True, False),
+        ("a", "b", True),
+        (None, "b", False),
+        ([0], [0, 1, 2], True),
+        (["0"], [0, 1, 2], False),
+        ([1, 2], (1, 2), True),
+        ({"a": 1}, None, True),
+        (object(), None, False),
+    ],
+)
+def test_which_values_may_replace_a_literal(value, default, fits):
+    assert (misfit(value, default) is None) == fits
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A small lib of its own and a notebook that imports one part of it."""
+    files = {
+        "lib/__init__.py": "",
+        "lib/used.py": "from .deep import inner\nfrom . import published\n",
+        "lib/deep/__init__.py": "",
+        "lib/deep/inner.py": 'def f():\n    """Text."""\n    return 1  # one\n',
+        "lib/published.py": "x = 1\n",
+        "lib/published.yaml": "a: 1\n",
+        "lib/unused.py": "x = 1\n",
+        "lib/lazy/__init__.py": "import importlib\ndef load(n): return importlib.import_module(f'lib.lazy.{n}')\n",
+        "lib/lazy/chosen.py": "x = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    write_toy(tmp_path, "01_toy", ["%matplotlib inline\nfrom lib import used", "def g():\n    import lib.lazy"])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "changes"),
+    [
+        ("lib/used.py", "from .deep import inner\nx = 2\n", True),
+        ("lib/deep/inner.py", "def f():\n    return 2\n", True),
+        ("lib/deep/inner.py", 'def f():\n\n    """Other\n    text."""\n    # why\n    return 1\n', False),
+        ("lib/deep/inner.py", 'def f():\n    """Text."""; x = 1\n    return 1\n', True),
+        ("lib/published.yaml", "a: 2\n", True),
+        ("lib/lazy/chosen.py", "x = 2\n", True),
+        ("lib/unused.py", "x = 2\n", False),
+    ],
+)
+def test_the_source_hash_covers_what_the_notebook_imports(project, name, text, changes):
+    before = notebook.source_hash(project / "01_toy.ipynb", project)
+    (project / name).write_text(text)
+    assert (notebook.source_hash(project / "01_toy.ipynb", project) != before) == changes
+
+
+def test_the_source_hash_covers_code_cells_only(project):
+    path = project / "01_toy.ipynb"
+    before = notebook.source_hash(path, project)
+    nb = notebook.read(path)
+    nb.cells[0].source = "# Another heading"
+    nb.cells[1].outputs = [nbformat.v4.new_output("stream", text="printed")]
+    nbformat.write(nb, path)
+    assert notebook.source_hash(path, project) == before
+    nb.cells[1].source += "\nimport json"
+    nbformat.write(nb, path)
+    assert notebook.source_hash(path, project) != before
+
+
+def test_make_refuses_other_pythons_and_leaves_no_environment(tmp_path):
+    old = tmp_path / "python3.10"
+    old.write_text('#!/bin/sh\necho "Python 3.10 is not supported" >&2\nexit 1\n')
+    old.chmod(0o755)
+    for python, message in ((old, "3.10 is not supported"), ("", "no Python 3.11, 3.12 or 3.13 found")):
+        command = ["make", "lint", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode != 0
+        assert message in done.stdout + done.stderr
+        assert not (tmp_path / "venv").exists()
