@@ -2,6 +2,7 @@
 
 DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
 _RANKS = {"medr": "median rank", "meanr": "mean rank"}
+_OTHER = {"pmrp": "PMRP", "mapr": "mAP@R"}
 _FRACTIONS = ("map", "p5")  # between 0 and 1; recalls are percent, ranks are ranks
 _P5 = {"all": "P@5", "simple": "P@5, one concept", "complex": "P@5, two concepts"}
 
@@ -12,12 +13,13 @@ def metric_name(metric: str) -> str:
     first, _, rest = name.partition("_")
     if name == "rsum":
         return validation + "recall sum"
-    if first == "map" and rest in DIRECTIONS:
-        return f"{validation}{DIRECTIONS[rest]} mAP"
+    if first == "map" and rest in (*DIRECTIONS, "avg"):
+        return f"{validation}{DIRECTIONS.get(rest, 'average')} mAP"
     if first == "p5" and rest in _P5:
         return validation + _P5[rest]
-    if first in DIRECTIONS and (rest in _RANKS or rest[1:].isdigit()):
-        return f"{validation}{DIRECTIONS[first]} {_RANKS.get(rest, f'R@{rest[1:]}')}"
+    known = _RANKS | _OTHER
+    if first in DIRECTIONS and (rest in known or (rest[:1] == "r" and rest[1:].isdigit())):
+        return f"{validation}{DIRECTIONS[first]} {known.get(rest, f'R@{rest[1:]}')}"
     return metric
 
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from PIL import Image
 
-# Okabe and Ito's colours without black and yellow (too pale on white): distinct under all common colour blindness.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A5195")
+# Okabe and Ito's colours without yellow (too pale on white): distinct under all common colour blindness.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#222222")
 CHANCE_COLOUR = "#777777"
 CORRECT, WRONG, NEUTRAL = "#009E73", "#D55E00", "#bbbbbb"
 WIDTH = 9.0  # inches, of every figure
@@ -133,6 +133,8 @@ def show_retrieval(queries, results, correct=None, titles=None, scores=None, tit
             raise ValueError(f"{name} has {lengths} entries a query, results have {[len(row) for row in results]}")
     if len(queries) != len(results):
         raise ValueError(f"{len(queries)} queries but {len(results)} rows of results")
+    if not all(len(row) for row in results):
+        raise ValueError("a query has no results to show")
     textual = isinstance(results[0][0], str)
     most = max(len(row) for row in results)
     side = min(1.3, WIDTH / (most + 1.5))

@@ -67,24 +67,23 @@ def plot_curves(histories: Mapping, y="loss", chance=None, collapse=None, title:
     """
     panels = [y] if isinstance(y, str) else list(y)
     runs = {n: list(h) if isinstance(h, Sequence) else [h] for n, h in histories.items()}
+    for which, value in (("chance", chance), ("collapse", collapse)):
+        if len(panels) > 1 and value is not None and not isinstance(value, Mapping):
+            raise ValueError(f"{which}: with several panels give a mapping quantity -> value, e.g. {{'loss': 1.2}}")
+    series = {q: {name: _series(name, seeds, q) for name, seeds in runs.items()} for q in panels}
     figure, axes = plt.subplots(
         1, len(panels), figsize=(WIDTH, 3.6), layout="constrained", squeeze=False, gridspec_kw={"wspace": 0.05}
     )
     for axis, quantity in zip(axes[0], panels, strict=True):
-        for number, (name, seeds) in enumerate(runs.items()):
-            epochs, values = _series(name, seeds, quantity)
+        for number, (name, (epochs, values)) in enumerate(series[quantity].items()):
             look = _colour_and_line(number)
             axis.plot(epochs, values.mean(axis=0), label=name, **look)
             if len(values) > 1:
                 band = {"alpha": 0.18, "color": look["color"], "linewidth": 0}
                 axis.fill_between(epochs, values.min(axis=0), values.max(axis=0), **band)
-        given = {"chance": chance, "collapse": collapse}
-        for which, value in given.items():
-            if isinstance(value, Mapping):
-                value = value.get(quantity)
-            elif value is not None and len(panels) > 1:
-                raise ValueError(f"{which}: with several panels give a mapping quantity -> value, e.g. {{'loss': 1.2}}")
-            _reference_line(axis, runs, quantity, which, value)
+        for which, value in (("chance", chance), ("collapse", collapse)):
+            level = value.get(quantity) if isinstance(value, Mapping) else value
+            _reference_line(axis, runs, quantity, which, level)
         axis.set(xlabel="epoch", ylabel=metric_name(quantity) + (" (%)" if "_r1" in quantity else ""))
         axis.xaxis.get_major_locator().set_params(integer=True)
     if len(runs) > 1 or len(panels) == 1:
@@ -200,12 +199,13 @@ def plot_ranks(ranks: Mapping, gallery: int, positives: int = 1, title: str | No
     correct items a query has, for the chance curve 1 - C(gallery - positives, K) / C(gallery, K). Raises ValueError
     for a rank outside 1..gallery.
     """
+    ranks = {name: np.sort(np.asarray(values, dtype=float)) for name, values in ranks.items()}
+    for name, values in ranks.items():
+        if not (len(values) and values[0] >= 1 and values[-1] <= gallery):
+            raise ValueError(f"the {len(values)} ranks of {name!r} must lie in 1..{gallery}: {values}")
     k = np.unique(np.round(np.geomspace(1, gallery, 200)).astype(int))
     figure, axis = plt.subplots(figsize=(WIDTH * 0.75, 4.0), layout="constrained")
     for number, (name, values) in enumerate(ranks.items()):
-        values = np.sort(np.asarray(values, dtype=float))
-        if len(values) == 0 or values[0] < 1 or values[-1] > gallery:
-            raise ValueError(f"ranks of {name!r} must lie in 1..{gallery} and be at least one, got {values[[0, -1]]}")
         recall = 100 * np.searchsorted(values, k, side="right") / len(values)
         label = f"{name} (median rank {np.median(values):g})"
         axis.plot(k, recall, label=label, drawstyle="steps-post", **_colour_and_line(number))

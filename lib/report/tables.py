@@ -96,8 +96,9 @@ def beside_published(ours: pd.DataFrame, published: pd.DataFrame, metrics: Seque
     for (method, corpus, setting), group in published.groupby(KEYS, sort=False):
         values = group.set_index("metric")["value"].to_dict()
         reference = values if reference is None else reference
-        texts = {m: _number(values.get(m), m) for m in metrics}
-        source = f"paper {group['paper'].iloc[0]} [{group['source'].iloc[0]}]"
+        bounds = group.set_index("metric")["bound"].to_dict()
+        texts = {m: f"{bounds.get(m, '')} {_number(values.get(m), m)}".strip() for m in metrics}
+        source = f"paper {group['paper'].iloc[0]} [{', '.join(group['source'].unique())}]"
         lines.append({"method": method, "corpus": corpus, "setting": setting, "from": source} | texts)
     measured = []
     for (method, corpus, setting), group in ours.groupby(KEYS, sort=False):
@@ -133,6 +134,10 @@ def _styled(shown: pd.DataFrame, look: pd.DataFrame, caption: str) -> Styler:
     words = [c for c in shown.columns if c in (*KEYS, "from")]
     left[words] = "left"
     name = hashlib.sha256((caption + shown.to_csv() + look.to_csv()).encode()).hexdigest()[:10]
-    styler = Styler(shown, uuid=name, cell_ids=False, caption=caption).hide(axis="index").set_table_styles(_CSS)
+    styler = (
+        Styler(shown, uuid=name, cell_ids=False, caption=caption, escape="html")
+        .hide(axis="index")
+        .set_table_styles(_CSS)
+    )
     styler = styler.apply(lambda _: look, axis=None).set_td_classes(left)
     return styler.apply_index(lambda names: ["text-align: left" if n in words else "" for n in names], axis="columns")
