@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from dataclasses import asdict
 
 import nbformat
@@ -111,9 +112,7 @@ def test_runs_that_do_not_fit_are_refused(folders, changes, message):
 
 
 def assert_refused(outcome, message):
-    assert outcome["01_toy"] is not None
-    with pytest.raises(ValueError, match=message):
-        raise ValueError(outcome["01_toy"])
+    assert re.search(message, outcome["01_toy"])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from lib.report import metrics
 from lib.run import ProfileError, notebook, read_result, run_notebooks, task
 from lib.run.profile import misfit
 
@@ -79,9 +80,9 @@ def toys(tmp_path_factory):
 def test_a_notebook_that_passes(toys):
     results, out = toys
     assert [name for name, result in results.items() if result.passed] == ["01_passes", "08_reads_others"]
-    metrics = json.loads((out / "01_passes" / "metrics.json").read_text())
-    assert metrics["rows"][0]["values"] == [5, 7]  # the value of the profile, not the literal 3
-    assert metrics["rows"][0]["note"] == sys.executable
+    (row,) = metrics.read_metrics(out / "01_passes" / "metrics.json")["rows"]
+    assert row["values"] == [5, 7]  # the value of the profile, not the literal 3
+    assert row["note"] == sys.executable
     assert {path.name for path in (out / "01_passes").iterdir()} == {*task.FILES, task.STATE, "log.txt"}
     assert "Toy 01_passes" in (out / "01_passes" / "notebook.html").read_text()
 
@@ -123,8 +124,17 @@ def test_overview_names_every_notebook_and_shows_numbers_and_failures(toys):
     assert "<such>" not in page
 
 
+@pytest.fixture
+def ends_with_test():
+    """Process ids put in here are killed should the test fail to end them."""
+    pids = []
+    yield pids
+    for pid in filter(alive, pids):
+        os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.notebooks
-def test_killed_or_interrupted_runs_leave_nothing_running_and_are_resumed(tmp_path):
+def test_killed_or_interrupted_runs_leave_nothing_running_and_are_resumed(tmp_path, ends_with_test):
     ready = tmp_path / "ready"
     write_toy(tmp_path, "01_quick", [WRITE])
     write_toy(
@@ -141,8 +151,10 @@ def test_killed_or_interrupted_runs_leave_nothing_running_and_are_resumed(tmp_pa
     for end in (signal.SIGKILL, signal.SIGINT):
         (tmp_path / "pid").unlink(missing_ok=True)
         runner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        ends_with_test.append(runner.pid)
         wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().endswith("\n"), 60)
         kernel = int((tmp_path / "pid").read_text())
+        ends_with_test += [psutil.Process(kernel).ppid(), kernel]
         runner.send_signal(end)
         said = runner.communicate(timeout=30)[0]
         assert runner.returncode == (130 if end == signal.SIGINT else -signal.SIGKILL), said
@@ -167,6 +179,18 @@ def wait_for(condition, seconds: float) -> None:
 
 def alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_notebook_that_reads_the_others_is_outdated_when_their_numbers_change(tmp_path):
+    path = write_toy(tmp_path, "02_report", ["print(runs_dir)"])
+    other = tmp_path / "out" / "01_toy" / "metrics.json"
+    other.parent.mkdir(parents=True)
+    hashes = set()
+    for value in (1, 1, 2):
+        rows = [metrics.row("toy", "none", "test", "r1", [value])]
+        metrics.write_metrics(other, rows, notebook="01_toy", protocol="none", device="cpu")
+        hashes.add(task.Task(path, "toy", {}, tmp_path / "out", reads_others=True).inputs())
+    assert len(hashes) == 2
 
 
 @pytest.mark.notebooks
