@@ -161,8 +161,9 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--check", action="store_true", help="name the notebooks whose outputs are stale")
     options = parser.parse_args(arguments)
     if options.check:
-        stale = [path.name for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")) if is_stale(path)]
-        print("\n".join(f"{name}: stale" for name in stale) or "all recorded outputs fit the code")
+        paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+        stale = [path.name for path in paths if is_stale(path)]
+        print("".join(f"{name}: stale\n" for name in stale) + f"{len(stale)} of {len(paths)} notebooks are stale")
         return 1 if stale else 0
     outcome = record(options.run)
     for name, reason in outcome.items():

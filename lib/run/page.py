@@ -28,7 +28,8 @@ summary {{ cursor: pointer; font-size: .85rem; color: #57606a; }}
 </style></head><body>
 <h1>{title}</h1>
 <p>{summary}</p>
-<table><thead><tr><th>Notebook<th>Status<th>Seconds<th>Method, corpus, setting, metric: mean ± deviation over seeds</tr></thead>
+<table>
+<thead><tr><th>Notebook<th>Status<th>Seconds<th>Method, corpus, setting, metric: mean ± deviation over seeds</tr></thead>
 <tbody>
 {rows}
 </tbody></table>
