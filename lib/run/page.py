@@ -29,7 +29,7 @@ summary {{ cursor: pointer; font-size: .85rem; color: #57606a; }}
 <h1>{title}</h1>
 <p>{summary}</p>
 <table>
-<thead><tr><th>Notebook<th>Status<th>Seconds<th>Method, corpus, setting, metric: mean ± deviation over seeds</tr></thead>
+<thead><tr><th>Notebook<th>Status<th>Seconds<th>Method, corpus, setting, metric: mean ± deviation of seeds</tr></thead>
 <tbody>
 {rows}
 </tbody></table>
