@@ -1,6 +1,7 @@
 """Checkpoints that survive a kill while they are written, and refuse to resume another run."""
 
 import os
+import pickle
 from pathlib import Path
 
 import torch
@@ -25,12 +26,15 @@ def load(path: str | Path, run: dict, device: torch.device | str = "cpu") -> dic
         device: where tensors go.
 
     Raises:
-        ValueError: the checkpoint belongs to another run; the message names what differs.
+        ValueError: the file is damaged, or belongs to another run; the message names the file and what differs.
     """
     path = Path(path)
     if not path.exists():
         return None
-    state = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is not a readable checkpoint ({error}). Delete it to start afresh.") from error
     differing = [
         f"{key}: {state['run'].get(key)!r} there, {run[key]!r} here" for key in run if state["run"].get(key) != run[key]
     ]

@@ -246,7 +246,7 @@ def _reference(model, train, config, loss, device) -> dict[str, float]:
     """Return the loss of a typical batch at chance and at collapse, the lines to draw beside the curve."""
     batch = next(train.epoch(config.batch_size, config.seed, 0, device))
     with torch.no_grad():
-        dim = model.encode_images(batch.images[:1]).shape[-1]
+        dim = model.eval().encode_images(batch.images[:1]).shape[-1]
     return {
         "chance": value_at_chance(loss, batch.positives, dim),
         "collapse": value_at_collapse(loss, batch.positives),
