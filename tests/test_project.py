@@ -304,7 +304,7 @@ def test_every_import_is_declared_and_every_dependency_has_a_user():
     declared, used = set(ranges()), set()
     undeclared = []
     for module in sorted(imported):
-        users = provided_by.get(module, set()) & declared
+        users = provided_by.get(module, {canonicalize_name(module)}) & declared
         used |= users
         if not users:
             undeclared.append(module)
