@@ -67,16 +67,21 @@ def leaderboard(
     seeds = sorted(set(frame["seeds"]))
     about = [str(texts[key].iloc[0]) for key in same]
     about.append(f"{seeds[0]} seed{'s' if seeds[0] > 1 else ''}" if len(seeds) == 1 else "number of seeds differs")
-    bold = pd.DataFrame("", index=texts.index, columns=texts.columns)
-    groups = means.reset_index().groupby(["corpus", "setting"], sort=False).groups.values()
-    for metric in metrics:
-        for group in groups:
-            rounded = means[metric].iloc[list(group)].round(decimals(metric))
-            best = rounded.max() if higher_is_better(metric) else rounded.min()
-            bold.loc[[i for i, v in zip(group, rounded, strict=True) if v == best], metric] = "font-weight: bold"
+    bold = _bold(means, texts, metrics)
     shown = texts.drop(columns=same).rename(columns={m: heading(m) for m in metrics})
     bold = bold.drop(columns=same).rename(columns={m: heading(m) for m in metrics})
     return _styled(shown, bold, f"{caption}{': ' if caption else ''}{', '.join(about)}")
+
+
+def _bold(means: pd.DataFrame, texts: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """The style of each cell of `texts`: bold where its mean, as printed, is the best of its corpus and setting."""
+    bold = pd.DataFrame("", index=texts.index, columns=texts.columns)
+    for group in means.reset_index().groupby(["corpus", "setting"], sort=False).groups.values():
+        for metric in metrics:
+            rounded = means[metric].iloc[list(group)].round(decimals(metric))
+            best = rounded.max() if higher_is_better(metric) else rounded.min()
+            bold.loc[[i for i, v in zip(group, rounded, strict=True) if v == best], metric] = "font-weight: bold"
+    return bold
 
 
 def beside_published(ours: pd.DataFrame, published: pd.DataFrame, metrics: Sequence[str] | None = None) -> Styler:
