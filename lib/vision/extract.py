@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.data.feature_store import FeatureStore
 from lib.data.paths import atomic_path, cache_dir
 
 KINDS = ("global", "grid", "logits")
 # A grid row is 49 times as long as a global one; half precision keeps 3 digits, enough for a frozen feature.
 STORED_AS = {"global": np.float32, "grid": np.float16, "logits": np.float32}
+AHEAD = 2  # batches that are decoded while one is encoded
 
 Engine = Callable[[np.ndarray], np.ndarray]  # pixels (B, S, S, 3) uint8 -> features (B, ...)
 
@@ -42,7 +44,6 @@ def extract_features(
     Raises ValueError for an unknown encoder, kind, device or engine, OSError naming a picture that cannot be read.
     """
     from lib.vision.backbones import encoder_spec
-    from lib.vision.cache import FeatureStore
 
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: one of {KINDS}")
@@ -59,13 +60,7 @@ def extract_features(
         return _read_only(np.concatenate([features for _, features in compute(range(len(images)))]))
     precision = "float32" if device == "cpu" else "bfloat16"
     store = FeatureStore(cache_dir("features", f"{spec.key()}-{precision}", kind))
-    fingerprints = [_fingerprint(images, i) for i in range(len(images))]
-    if store.missing(fingerprints):
-        with store.writing():
-            missing = store.missing(fingerprints)
-            if missing:
-                store.append(([fingerprints[i] for i in rows], features) for rows, features in compute(missing))
-    return store.read(fingerprints)
+    return store.get([_fingerprint(images, i) for i in range(len(images))], compute)
 
 
 def _choose(device: str, engine: str) -> tuple[str, str]:
@@ -112,27 +107,14 @@ def _batches(
     def decode(i: int) -> np.ndarray:
         return preprocess(images[i])
 
-    starts = iter(range(0, len(rows), batch_size))
+    batches = [list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
     bar = tqdm(total=len(rows), desc=what, unit="picture", disable=not progress)
     with ThreadPoolExecutor(max_workers=_cores()) as pool, bar:
-        ahead: deque = deque()
-
-        def fetch() -> None:
-            for start in starts:
-                batch = list(rows[start : start + batch_size])
-                ahead.append((batch, [pool.submit(decode, i) for i in batch]))
-                return
-
-        for _ in range(3):
-            fetch()
-        while ahead:
-            batch, decoded = ahead.popleft()
-            try:
-                features = run(np.stack([future.result() for future in decoded]))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            fetch()
+        decoded = deque([pool.submit(decode, i) for i in batch] for batch in batches[:AHEAD])
+        for i, batch in enumerate(batches):
+            if i + AHEAD < len(batches):
+                decoded.append([pool.submit(decode, i) for i in batches[i + AHEAD]])
+            features = run(np.stack([picture.result() for picture in decoded.popleft()]))
             yield batch, features.astype(STORED_AS[kind], copy=False)
             bar.update(len(batch))
 

@@ -1,10 +1,10 @@
-"""Feature vectors on disk, one row per image content, that grow row by row and are read memory-mapped.
+"""Features on disk, one row per content (a picture, a text), computed once and read memory-mapped.
 
 A store is a folder of three files:
 
     meta.json   shape and dtype of a row
     rows.bin    the rows one behind the other, only ever appended to
-    keys.npy    (n, 16) uint8: the beginning of the SHA-256 of the image each row belongs to
+    keys.npy    (n, 16) uint8: the beginning of the SHA-256 of the content each row belongs to
 
 The keys are what counts. They are written to a temporary name and renamed after the rows they stand for are on disk,
 so whatever interrupts a writer, the first n rows are complete; rows behind them are overwritten by the next writer.
@@ -12,7 +12,7 @@ so whatever interrupts a writer, the first n rows are complete; rows behind them
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,9 +22,13 @@ from lib.data.paths import atomic_path
 
 KEY_BYTES = 16
 
+Compute = Callable[[list[int]], Iterable[tuple[list[int], np.ndarray]]]
+
 
 class FeatureStore:
-    """Rows of features in `folder`, found by the fingerprint (hexadecimal SHA-256) of an image."""
+    """Rows of features in `folder`, found by the fingerprint (hexadecimal SHA-256) of what they were computed from."""
+
+    commit_every = 2048  # rows that a killed process loses at most
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -58,18 +62,24 @@ class FeatureStore:
     def _row_bytes(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
-    def missing(self, fingerprints: Sequence[str]) -> list[int]:
-        """Positions of the images that have no row yet.
+    def get(self, fingerprints: Sequence[str], compute: Compute) -> np.ndarray:
+        """Rows (N, *shape) in the order asked for, read-only; `compute` is called for those that are not there.
 
-        Equal images in one call each get a row, so that the rows of a whole corpus follow each other as its images do.
+        `compute` takes positions in `fingerprints` and yields batches: positions and their features (B, *shape).
         """
+        if self._missing(fingerprints):
+            with self._writing():
+                missing = self._missing(fingerprints)  # another process may have written them meanwhile
+                if missing:
+                    self._append(([fingerprints[i] for i in batch], rows) for batch, rows in compute(missing))
+        return self._read(fingerprints)
+
+    def _missing(self, fingerprints: Sequence[str]) -> list[int]:
+        # Equal contents in one call each get a row: the rows of a corpus then follow each other as its images do.
         return [i for i, fingerprint in enumerate(fingerprints) if _key(fingerprint) not in self.row_of]
 
-    def read(self, fingerprints: Sequence[str]) -> np.ndarray:
-        """Rows (N, *shape) in the order asked for, read-only.
-
-        A memory map where they lie one behind the other in that order, as those of a whole corpus do; else a copy.
-        """
+    def _read(self, fingerprints: Sequence[str]) -> np.ndarray:
+        """A memory map where the rows lie one behind the other in that order, as those of a corpus do; else a copy."""
         wanted = _key_array(map(_key, fingerprints))
         stored = np.memmap(self._rows, self.dtype, "r", shape=(len(self.keys), *self.shape))
         for start in np.flatnonzero((self.keys == wanted[0]).all(1)):
@@ -80,7 +90,7 @@ class FeatureStore:
         return features
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
         """Hold the only right to append; what another process wrote before is seen inside."""
         from filelock import FileLock, Timeout
 
@@ -88,7 +98,7 @@ class FeatureStore:
         try:
             lock.acquire(timeout=1)
         except Timeout:
-            print(f"waiting for another process that extracts features into {self.folder}", flush=True)
+            print(f"waiting for another process that writes features into {self.folder}", flush=True)
             lock.acquire()
         try:
             self.refresh()
@@ -96,10 +106,10 @@ class FeatureStore:
         finally:
             lock.release()
 
-    def append(self, batches: Iterable[tuple[list[str], np.ndarray]], commit_every: int = 2048) -> None:
-        """Add (fingerprints, features) batches; call it inside `writing`.
+    def _append(self, batches: Iterable[tuple[list[str], np.ndarray]]) -> None:
+        """Add (fingerprints, features) batches; call it inside `_writing`.
 
-        What came before an exception is kept, and after a killed process all but the last `commit_every` rows.
+        What came before an exception is kept.
         """
         keys = [key.tobytes() for key in self.keys]
         committed = len(keys)
@@ -110,7 +120,7 @@ class FeatureStore:
                     file.seek(len(keys) * self._row_bytes)
                     file.write(np.ascontiguousarray(features, dtype=self.dtype).data)
                     keys += map(_key, fingerprints)
-                    if len(keys) - committed >= commit_every:
+                    if len(keys) - committed >= self.commit_every:
                         self._commit(file, keys)
                         committed = len(keys)
             finally:
@@ -124,7 +134,7 @@ class FeatureStore:
             with atomic_path(self._meta) as temporary:
                 temporary.write_text(json.dumps({"shape": self.shape, "dtype": self.dtype.name}), encoding="utf-8")
         elif features.shape[1:] != self.shape:
-            raise self._damaged(f"its rows are {self.shape}, the encoder gives {features.shape[1:]}")
+            raise self._damaged(f"its rows are {self.shape}, the new ones {features.shape[1:]}")
 
     def _commit(self, file, keys: list[bytes]) -> None:
         file.flush()

@@ -1,0 +1,90 @@
+"""Texts to words, and words to the integers that a network embeds."""
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib.data.paths import atomic_path
+
+if TYPE_CHECKING:
+    import torch
+
+# Letters and digits of any script; an apostrophe belongs to a word when it stands inside it ("o'clock").
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+PAD, UNKNOWN, START, END = range(4)
+SPECIAL = ("<pad>", "<unknown>", "<start>", "<end>")
+
+
+def tokenize(text: str) -> list[str]:
+    """Words in lower case: "A woman’s T-shirt, 2 o'clock" -> ["a", "woman's", "t", "shirt", "2", "o'clock"].
+
+    Punctuation, hyphens, underscores and emoji part words and are dropped; typographic apostrophes become plain,
+    and accents are composed (NFC), so that a word is the same however it was typed.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text).replace("’", "'")
+    return _WORD.findall(text.lower())
+
+
+class Vocabulary:
+    """Words and their ids; 0 pads, 1 is any unknown word, 2 starts and 3 ends a sentence."""
+
+    def __init__(self, words: Sequence[str]):
+        """`words` without the special ones, in the order of their ids from 4; ValueError for a repeated word."""
+        self.words = [*SPECIAL, *words]
+        self._id = {word: i for i, word in enumerate(self.words)}
+        if len(self._id) != len(self.words):
+            repeated = [word for word, count in Counter(self.words).items() if count > 1]
+            raise ValueError(f"words more than once in the vocabulary: {repeated[:5]}")
+
+    @classmethod
+    def build(cls, texts: Iterable[str], min_count: int = 1) -> "Vocabulary":
+        """Words that occur at least `min_count` times, the most frequent first, equals in alphabetical order.
+
+        Give it training texts only: a vocabulary that saw the test captions has learned from them.
+        """
+        counts = Counter(word for text in texts for word in tokenize(text))
+        kept = [word for word, count in counts.items() if count >= min_count]
+        return cls(sorted(kept, key=lambda word: (-counts[word], word)))
+
+    def __len__(self) -> int:
+        """Number of ids, the four special ones included."""
+        return len(self.words)
+
+    def __contains__(self, word: str) -> bool:
+        return self._id.get(word, PAD) > END
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text between start and end: at least two, whatever the text."""
+        return [START, *(self._id.get(word, UNKNOWN) for word in tokenize(text)), END]
+
+    def save(self, path: str | Path) -> None:
+        """Write the vocabulary as JSON."""
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_text(
+                json.dumps({"words": self.words[len(SPECIAL) :]}, ensure_ascii=False), encoding="utf-8"
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Vocabulary":
+        """Read what `save` wrote; ValueError where the file is something else."""
+        try:
+            return cls(json.loads(Path(path).read_text(encoding="utf-8"))["words"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is no vocabulary written by Vocabulary.save ({error})") from error
+
+
+def pad(sequences: Sequence[Sequence[int]]) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Id lists as one LongTensor (N, L), filled up with 0 at the end, and their lengths (N,)."""
+    import torch
+
+    lengths = torch.tensor([len(ids) for ids in sequences], dtype=torch.long)
+    padded = torch.full((len(sequences), max(map(len, sequences), default=0)), PAD, dtype=torch.long)
+    for row, ids in zip(padded, sequences, strict=True):
+        row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
+    return padded, lengths

