@@ -28,7 +28,7 @@ Compute = Callable[[list[int]], Iterable[tuple[list[int], np.ndarray]]]
 class FeatureStore:
     """Rows of features in `folder`, found by the fingerprint (hexadecimal SHA-256) of what they were computed from."""
 
-    commit_every = 2048  # rows that a killed process loses at most
+    commit_every = 1024  # rows that a killed process loses at most
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -107,10 +107,7 @@ class FeatureStore:
             lock.release()
 
     def _append(self, batches: Iterable[tuple[list[str], np.ndarray]]) -> None:
-        """Add (fingerprints, features) batches; call it inside `_writing`.
-
-        What came before an exception is kept.
-        """
+        """Add (fingerprints, features) batches, inside `_writing`; what came before an exception is kept."""
         keys = [key.tobytes() for key in self.keys]
         committed = len(keys)
         with self._rows.open("r+b" if self._rows.exists() else "w+b") as file:

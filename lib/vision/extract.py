@@ -111,9 +111,9 @@ def _batches(
     bar = tqdm(total=len(rows), desc=what, unit="picture", disable=not progress)
     with ThreadPoolExecutor(max_workers=_cores()) as pool, bar:
         decoded = deque([pool.submit(decode, i) for i in batch] for batch in batches[:AHEAD])
-        for i, batch in enumerate(batches):
-            if i + AHEAD < len(batches):
-                decoded.append([pool.submit(decode, i) for i in batches[i + AHEAD]])
+        for number, batch in enumerate(batches):
+            if number + AHEAD < len(batches):
+                decoded.append([pool.submit(decode, i) for i in batches[number + AHEAD]])
             features = run(np.stack([picture.result() for picture in decoded.popleft()]))
             yield batch, features.astype(STORED_AS[kind], copy=False)
             bar.update(len(batch))
@@ -153,8 +153,9 @@ def _onnx_engine(encoder: str, kind: str, threads: int | None) -> Engine:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or _cores()
-    path = onnx_file(encoder)
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # Idle threads would spin and take the cores from those that decode pictures, and from a second notebook.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(onnx_file(encoder)), options, providers=["CPUExecutionProvider"])
     return lambda pixels: session.run([kind], {"pixels": pixels})[0]
 
 
