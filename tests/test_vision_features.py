@@ -147,6 +147,7 @@ def test_preprocessing_keeps_the_middle():
     assert pixels.dtype == np.uint8
     assert (pixels == 255).all()
     assert Preprocess()(Image.new("RGB", (30, 50))).shape == (224, 224, 3)
+    assert Preprocess()(Image.new("P", (300, 300))).shape == (224, 224, 3)
     assert Preprocess(size=224, resize=256)(Image.new("RGBA", (500, 333))).shape == (224, 224, 3)
 
 

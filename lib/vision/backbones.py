@@ -30,13 +30,14 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """Pixels (size, size, 3) uint8; the normalisation is part of the encoder, where it costs nothing."""
+        image = image.convert("RGB")
         width, height = image.size
         scale = self.resize / min(width, height)
         if scale != 1:
             size = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
             image = image.resize(size, Image.Resampling[self.interpolation.upper()])
         left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
-        return np.asarray(image.crop((left, top, left + self.size, top + self.size)).convert("RGB"))
+        return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
 
 
 @dataclass(frozen=True)

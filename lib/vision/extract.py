@@ -15,6 +15,7 @@ from lib.data.paths import atomic_path, cache_dir
 KINDS = ("global", "grid", "logits")
 # A grid row is 49 times as long as a global one; half precision keeps 3 digits, enough for a frozen feature.
 STORED_AS = {"global": np.float32, "grid": np.float16, "logits": np.float32}
+AT_ONCE = 4  # pictures that one CPU thread encodes together
 AHEAD = 2  # batches that are decoded while one is encoded
 
 Engine = Callable[[np.ndarray], np.ndarray]  # pixels (B, S, S, 3) uint8 -> features (B, ...)
@@ -151,12 +152,17 @@ def _torch_engine(encoder: str, kind: str, device: str, threads: int | None) -> 
 def _onnx_engine(encoder: str, kind: str, threads: int | None) -> Engine:
     import onnxruntime
 
+    # Each thread takes a few pictures through the whole graph: depthwise convolutions are too small to be shared out,
+    # few pictures stay in the processor's cache, and no thread waits for another.
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _cores()
-    # Idle threads would spin and take the cores from those that decode pictures, and from a second notebook.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(onnx_file(encoder)), options, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run([kind], {"pixels": pixels})[0]
+    pool = ThreadPoolExecutor(max_workers=threads or _cores())
+
+    def few(pixels: np.ndarray) -> np.ndarray:
+        return session.run([kind], {"pixels": pixels})[0]
+
+    return lambda pixels: np.concatenate(list(pool.map(few, np.split(pixels, range(AT_ONCE, len(pixels), AT_ONCE)))))
 
 
 def onnx_file(encoder: str) -> Path:
