@@ -1,6 +1,7 @@
 """The loop learns, resumes to the same bits, and says what is wrong."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -293,6 +294,17 @@ def test_word_ids_train_a_gru():
 def test_pairs_that_do_not_fit_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         Pairs(*arguments)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs the compiler g++; there is none")
+def test_compiled_training_gives_the_same_weights():
+    results = []
+    for compiled in (False, True):
+        learner = model(dropout=0.0)
+        config = TrainConfig(epochs=1, batch_size=64, learning_rate=1e-2, compile=compiled)
+        fit(learner, linked(), config, info_nce, progress=False)
+        results.append(weights(learner))
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.gpu
