@@ -99,6 +99,17 @@ def test_png_is_small_and_reproducible():
     assert len(stored) < 0.5 * len(full.getvalue())
 
 
+def test_png_keeps_the_colours_of_photographs_and_saves_those_of_drawings():
+    noise = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    photographs = [Image.fromarray(array).resize((224, 224), Image.Resampling.BICUBIC) for array in noise]
+    drawings = [Image.fromarray(array).resize((224, 224), Image.Resampling.NEAREST) for array in noise // 128 * 255]
+    colours = []
+    for shown in (drawings, photographs):
+        with Image.open(io.BytesIO(png(plots.show_images(shown)))) as image:
+            colours.append(len(image.getcolors()))
+    assert colours[0] <= 64 < colours[1] <= 256
+
+
 def test_show_images():
     figure = plots.show_images(pictures(8), [f"picture {i}" for i in range(8)], columns=3, title="All")
     assert len(figure.axes) == 9
