@@ -5,22 +5,38 @@ from importlib import import_module
 from pathlib import Path
 
 from lib.data.corpus import Corpus, ImageFiles
-from lib.data.paths import cache_dir
+from lib.data.paths import cache_dir, data_dir
 
-__all__ = ["CORPORA", "Corpus", "ImageFiles", "cache_dir", "load"]
+__all__ = ["CORPORA", "Corpus", "ImageFiles", "cache_dir", "data_dir", "load"]
 
-# Corpus name -> module with a function load(root=None, **options) -> Corpus; imported when it is asked for.
-CORPORA = {"openmoji": "lib.data.openmoji"}
+# Corpus name -> module:function, which takes root=None and options; imported when it is asked for.
+CORPORA = {
+    "openmoji": "lib.data.openmoji:load",
+    "flickr8k": "lib.data.flickr:load_flickr8k",
+    "flickr30k": "lib.data.flickr:load_flickr30k",
+    "coco": "lib.data.coco:load",
+    "mirflickr25k": "lib.data.mirflickr:load",
+    "mirflickr25k-dcmh": "lib.data.mirflickr:load_dcmh",
+    "nuswide": "lib.data.nuswide:load",
+    "webvision": "lib.data.webvision:load",
+    "instacities1m": "lib.data.instacities:load_instacities1m",
+    "instany100k": "lib.data.instacities:load_instany100k",
+    "folder": "lib.data.folder:load",
+    "webdataset": "lib.data.shards:load",
+}
 
 
 def load(name: str, root: str | Path | None = None, **options) -> Corpus:
-    """Load a corpus by name; `root` is the folder it lies in, options are those of its adapter (lib/data/<name>.py).
+    """Load a corpus by name; `root` is the folder it lies in, options are those of its adapter in CORPORA.
+
+    Without `root` the files are looked for in a folder of the corpus's name in `data_dir()`.
 
     Raises ValueError for an unknown name or option, naming the known ones.
     """
     if name not in CORPORA:
         raise ValueError(f"unknown corpus {name!r}; known: {', '.join(sorted(CORPORA))}")
-    adapter = import_module(CORPORA[name]).load
+    module, function = CORPORA[name].split(":")
+    adapter = getattr(import_module(module), function)
     known = [option for option in inspect.signature(adapter).parameters if option != "root"]
     for option in options:
         if option not in known:

@@ -2,16 +2,44 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 SPLITS = ("train", "val", "test", "web")
+
+
+def open_image(file: str | Path | BinaryIO, where: str) -> Image.Image:
+    """Decode one picture, a file or a stream, to RGB; OSError begins with `where` and says what is wrong with it."""
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{where}: no such file") from None
+    except Image.DecompressionBombError as error:
+        raise OSError(f"{where} is refused, it would need too much memory ({error})") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+        raise OSError(f"{where} is not a readable image ({_why(file) or error}); fetch it again") from error
+
+
+def _why(file: str | Path | BinaryIO) -> str:
+    """The two most common reasons why something is no picture; empty where it is another one."""
+    if isinstance(file, str | Path):
+        with open(file, "rb") as stream:
+            head = stream.read(256)
+    else:
+        file.seek(0)
+        head = file.read(256)
+    if not head:
+        return "it is empty"
+    return "it is a web page, not a picture" if re.match(rb"\s*<(!doctype|html)", head, re.IGNORECASE) else ""
 
 
 class ImageFiles(Sequence):
@@ -33,16 +61,7 @@ class ImageFiles(Sequence):
     def __getitem__(self, i):
         if isinstance(i, slice):
             return self.take(range(len(self))[i])
-        path = self.paths[i]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except FileNotFoundError:
-            raise FileNotFoundError(f"image {i}: no file {path}") from None
-        except (UnidentifiedImageError, OSError, ValueError) as error:
-            raise OSError(
-                f"image {i}: {path} is not a readable image ({error}); delete it and fetch it again"
-            ) from error
+        return open_image(self.paths[i], f"image {i}: {self.paths[i]}")
 
     def fingerprint(self, i: int) -> str:
         """SHA-256 (hexadecimal) of the content of image file i."""
@@ -62,6 +81,7 @@ class Corpus:
 
     `captions[i]` and `tags[i]` are lists of any length, also empty. `labels` is (N, C) bool with one name per
     column, or None. `split` is (N,) of "train", "val", "test", "web" (web: tags but no human caption).
+    `problems` says what was wrong in the files it was read from, and where; the items concerned are left out.
     Raises ValueError with the field and the row where the parts do not fit each other.
     """
 
@@ -76,6 +96,7 @@ class Corpus:
     licence: str
     source: str
     attribution: str
+    problems: Sequence[str] = ()
 
     def __post_init__(self):
         n = len(self.images)
@@ -115,7 +136,9 @@ class Corpus:
         parts = [f"{sizes[split]:,} {split}" for split in SPLITS if sizes[split]]
         words = f"{sum(map(len, self.captions)):,} captions, {sum(map(len, self.tags)):,} tags"
         labels = "no labels" if self.labels is None else f"{len(self.label_names)} labels"
-        return f"Corpus {self.name}: {len(self):,} images ({', '.join(parts)}); {words}, {labels}; {self.licence}"
+        problems = f"; problems: {len(self.problems):,}" if self.problems else ""
+        images = f"{len(self):,} images ({', '.join(parts)})"
+        return f"Corpus {self.name}: {images}; {words}, {labels}; {self.licence}{problems}"
 
     def take(self, index) -> "Corpus":
         """The sub-corpus at these positions (integers, in this order, or a boolean mask of length N)."""

@@ -17,6 +17,14 @@ def cache_dir(*parts: str) -> Path:
     return folder
 
 
+def data_dir() -> Path:
+    """Return the folder that holds the corpora: `<repository>/data/raw`, or the variable DATA.
+
+    A relative DATA counts from the repository, because notebooks run in folders of their own.
+    """
+    return (REPOSITORY / (os.environ.get("DATA") or Path("data", "raw"))).resolve()
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`, renamed to `path` when the block succeeds and removed when it fails.

@@ -1,0 +1,128 @@
+"""Any folder of pictures with texts beside them: x.jpg, x.txt and x.json, as image-text downloaders write them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from lib.data.corpus import SPLITS, Corpus
+from lib.data.reading import (
+    FALLBACKS,
+    IMAGE_SUFFIXES,
+    Items,
+    check_choice,
+    check_split,
+    corpus_root,
+    decode,
+    hashtags,
+    listing,
+)
+
+UNDECODABLE = ("repair", "drop")
+
+
+def load(
+    root: str | Path | None = None,
+    split: str = "train",
+    undecodable: str = "repair",
+    encodings: Sequence[str] = FALLBACKS,
+    tags_from_text: bool = True,
+) -> Corpus:
+    """Load every picture below `root` that has a text of the same name, in the order of the names.
+
+    The caption is x.txt, or the field "caption" of x.json; tags are the list "tags" of x.json and, with
+    `tags_from_text`, the words behind # in the caption. A text that is no UTF-8 is reported in `problems` and, with
+    `undecodable="repair"`, read by the first of `encodings` that can, else with U+FFFD in the place of what is
+    unreadable; "drop" leaves its picture out. `split` is the split of all pictures, or "folders" where the first
+    folder below root is called train, val, test or web.
+    """
+    if split != "folders":
+        check_split(split)
+    check_choice("undecodable", undecodable, UNDECODABLE)
+    root = corpus_root("folder", root)
+    items = Items("folder", root, root)
+    add_sidecars(items, Sidecars(root, undecodable, encodings, tags_from_text), split)
+    return items.corpus(
+        licence="not stated: find out before you use it",
+        source=root.name,
+        attribution="not stated",
+    )
+
+
+class Sidecars(NamedTuple):
+    """How the texts beside pictures are read: below which folder, and what happens to those that are no UTF-8."""
+
+    folder: Path
+    undecodable: str
+    encodings: Sequence[str]
+    tags_from_text: bool
+
+
+class Texts(NamedTuple):
+    """What the files of one picture say."""
+
+    captions: list[str]
+    tags: list[str]
+
+
+def parse_texts(files: dict[str, bytes], how: Sidecars, items: Items, where: str) -> Texts | None:
+    """Captions and tags out of the contents of ".txt" and ".json"; None, reported, where there is no text to use."""
+    captions, tags = [], []
+    if ".txt" in files:
+        text, repair = decode(files[".txt"], how.encodings)
+        if repair:
+            items.report(where, repair if how.undecodable == "repair" else f"{repair.partition(',')[0]}; left out")
+            if how.undecodable == "drop":
+                return None
+        captions = [text] if text.strip() else []
+    if ".json" in files:
+        caption, tags = _parse_json(files[".json"], items, where)
+        captions = captions or caption
+    if not captions and not tags:
+        items.report(where, "no text or an empty one; left out")
+        return None
+    return Texts(captions, tags + [tag for text in captions if how.tags_from_text for tag in hashtags(text)])
+
+
+def _parse_json(raw: bytes, items: Items, where: str) -> tuple[list[str], list[str]]:
+    try:
+        content = json.loads(raw)
+    except ValueError as error:  # also wrong UTF-8
+        items.report(where, f"its .json is none ({type(error).__name__}); ignored")
+        return [], []
+    content = content if isinstance(content, dict) else {}
+    caption, tags = content.get("caption"), content.get("tags")
+    captions = [caption] if isinstance(caption, str) and caption.strip() else []
+    return captions, [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+
+
+def add_sidecars(items: Items, how: Sidecars, split: str) -> None:
+    """Add the pictures in `items.folder` whose texts lie under the same name in `how.folder`."""
+    text_files = items.files if how.folder == items.folder else listing(how.folder)
+    texts_of: dict[str, dict[str, str]] = {}
+    for file in text_files:
+        stem, suffix = _stem(file)
+        if suffix in (".txt", ".json"):
+            texts_of.setdefault(stem, {})[suffix] = file
+    for file in items.files:
+        stem, suffix = _stem(file)
+        if suffix not in IMAGE_SUFFIXES:
+            continue
+        where = items.at(items.folder / file)
+        place = PurePosixPath(file).parts[0] if split == "folders" else split
+        if place not in SPLITS:
+            items.report(where, f"lies in no folder called {', '.join(SPLITS)}; left out")
+            continue
+        sidecars = {suffix: (how.folder / file).read_bytes() for suffix, file in texts_of.get(stem, {}).items()}
+        texts = parse_texts(sidecars, how, items, where)
+        if texts is not None:
+            items.add(stem, file, where, captions=texts.captions, tags=texts.tags, split=place)
+    stems = {_stem(file)[0] for file in items.files if _stem(file)[1] in IMAGE_SUFFIXES}
+    for stem in texts_of.keys() - stems:
+        items.report(items.at(how.folder / next(iter(texts_of[stem].values()))), "text without a picture; left out")
+
+
+def _stem(file: str) -> tuple[str, str]:
+    """Name without suffix, and the suffix in lower case."""
+    path = PurePosixPath(file)
+    return path.with_suffix("").as_posix(), path.suffix.lower()

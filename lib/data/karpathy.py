@@ -1,0 +1,36 @@
+"""The split files of Karpathy and Fei-Fei (CVPR 2015): dataset_{flickr8k,flickr30k,coco}.json.
+
+{"images": [{"filename": "...", "split": "train", "sentences": [{"raw": "..."}, ...], ...}, ...]}
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from lib.data.reading import Items
+
+SOURCE = "https://cs.stanford.edu/people/karpathy/deepimagesent/ (caption_datasets.zip)"
+
+
+class Entry(NamedTuple):
+    """One picture: its place in the file, the file's own record, name, split and captions as they were written."""
+
+    where: str
+    record: dict
+    filename: str
+    split: str
+    captions: list[str]
+
+
+def read_karpathy(path: Path, items: Items) -> Iterator[Entry]:
+    """The pictures of a split file in its order; a record that lacks something is reported and passed over."""
+    content = items.json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise ValueError(f"corpus {items.name}: {path} has no list `images`: no split file of Karpathy's")
+    for row, record in enumerate(content["images"], 1):
+        where = items.at(path, row)
+        try:
+            captions = [sentence["raw"] for sentence in record["sentences"]]
+            yield Entry(where, record, record["filename"], record["split"], captions)
+        except (KeyError, TypeError) as error:
+            items.report(where, f"no record of a picture (lacks {error}); left out")
