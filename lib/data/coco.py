@@ -53,7 +53,7 @@ def _read_instances(root: Path, parts: tuple[str, ...], items: Items) -> tuple[l
     categories_of: dict[int, set[int]] = defaultdict(set)
     for part in parts:
         path = find(items.name, root, f"annotations/instances_{part}.json", hint="labels=False does without.")
-        content = items.json(path)
+        content = items.json(path, "categories", "annotations")
         names.update({category["id"]: category["name"] for category in content["categories"]})
         for annotation in content["annotations"]:
             categories_of[annotation["image_id"]].add(annotation["category_id"])
@@ -78,7 +78,7 @@ def _add_karpathy(path: Path, items: Items, labels_of: dict[int, list[int]], res
 
 
 def _add_captions(path: Path, part: str, items: Items, labels_of: dict[int, list[int]]) -> None:
-    content = items.json(path)
+    content = items.json(path, "images", "annotations")
     captions_of: dict[int, list[str]] = defaultdict(list)
     for annotation in content["annotations"]:
         captions_of[annotation["image_id"]].append(annotation["caption"])

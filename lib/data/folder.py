@@ -66,13 +66,17 @@ class Texts(NamedTuple):
 
 
 def parse_texts(files: dict[str, bytes], how: Sidecars, items: Items, where: str) -> Texts | None:
-    """Captions and tags out of the contents of ".txt" and ".json"; None, reported, where there is no text to use."""
+    """Captions and tags out of the contents of ".txt" and ".json"; None, reported, where there is no text to use.
+
+    `where` is the name that the files of a picture have in common, without the suffix.
+    """
     captions, tags = [], []
     if ".txt" in files:
         text, repair = decode(files[".txt"], how.encodings)
         if repair:
-            items.report(where, repair if how.undecodable == "repair" else f"{repair.partition(',')[0]}; left out")
-            if how.undecodable == "drop":
+            dropped = how.undecodable == "drop"
+            items.report(f"{where}.txt", f"{repair.partition(',')[0]}; left out" if dropped else repair)
+            if dropped:
                 return None
         captions = [text] if text.strip() else []
     if ".json" in files:
@@ -88,7 +92,7 @@ def _parse_json(raw: bytes, items: Items, where: str) -> tuple[list[str], list[s
     try:
         content = json.loads(raw)
     except ValueError as error:  # also wrong UTF-8
-        items.report(where, f"its .json is none ({type(error).__name__}); ignored")
+        items.report(f"{where}.json", f"no JSON ({type(error).__name__}); ignored")
         return [], []
     content = content if isinstance(content, dict) else {}
     caption, tags = content.get("caption"), content.get("tags")
@@ -114,7 +118,7 @@ def add_sidecars(items: Items, how: Sidecars, split: str) -> None:
             items.report(where, f"lies in no folder called {', '.join(SPLITS)}; left out")
             continue
         sidecars = {suffix: (how.folder / file).read_bytes() for suffix, file in texts_of.get(stem, {}).items()}
-        texts = parse_texts(sidecars, how, items, where)
+        texts = parse_texts(sidecars, how, items, items.at(how.folder / stem))
         if texts is not None:
             items.add(stem, file, where, captions=texts.captions, tags=texts.tags, split=place)
     stems = {_stem(file)[0] for file in items.files if _stem(file)[1] in IMAGE_SUFFIXES}

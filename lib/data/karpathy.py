@@ -24,10 +24,7 @@ class Entry(NamedTuple):
 
 def read_karpathy(path: Path, items: Items) -> Iterator[Entry]:
     """The pictures of a split file in its order; a record that lacks something is reported and passed over."""
-    content = items.json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise ValueError(f"corpus {items.name}: {path} has no list `images`: no split file of Karpathy's")
-    for row, record in enumerate(content["images"], 1):
+    for row, record in enumerate(items.json(path, "images")["images"], 1):
         where = items.at(path, row)
         try:
             captions = [sentence["raw"] for sentence in record["sentences"]]

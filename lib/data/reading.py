@@ -163,12 +163,18 @@ class Items:
                     self.report(self.at(path, row), repair)
                 yield row, text.rstrip("\r\n")
 
-    def json(self, path: Path) -> Any:
-        """The content of a JSON file; ValueError with its name where it is none."""
+    def json(self, path: Path, *fields: str) -> Any:
+        """The content of a JSON file; ValueError with its name where it is none or lacks one of these fields."""
         try:
-            return json.loads(path.read_bytes())
+            content = json.loads(path.read_bytes())
         except ValueError as error:
             raise ValueError(f"corpus {self.name}: {path} is no JSON ({error}); fetch it again") from error
+        lacking = [
+            field for field in fields if not (isinstance(content, dict) and isinstance(content.get(field), list))
+        ]
+        if lacking:
+            raise ValueError(f"corpus {self.name}: {path} has no list {', '.join(lacking)}: not the published file")
+        return content
 
     def add(self, image_id: str, image: Any, where: str, *, captions=(), tags=(), split="train", labels=()) -> bool:
         """Take an item in unless its id is there already or its picture is missing, which is reported; says which."""

@@ -1,0 +1,94 @@
+"""MATLAB files: small matrices of either format, and pictures out of a large v7.3 file one at a time.
+
+A v7.3 file is HDF5, where MATLAB's axes appear reversed: 224 x 224 x 3 x N is (N, 3, width, height).
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def variables(path: Path) -> list[str]:
+    """Names of the variables in a .mat file; ValueError where it is none."""
+    import h5py
+    from scipy.io import whosmat
+
+    if h5py.is_hdf5(path):
+        with h5py.File(path) as file:
+            return [name for name in file if not name.startswith("#")]
+    try:
+        return [name for name, _, _ in whosmat(path)]
+    except (ValueError, TypeError, NotImplementedError, OSError) as error:
+        raise ValueError(f"{path} is no MATLAB file ({error}); fetch it again") from error
+
+
+def read_matrix(path: Path, name: str, columns: int) -> np.ndarray:
+    """A variable as (rows, columns) bool; ValueError where it has another number of columns."""
+    import h5py
+    from scipy.io import loadmat
+
+    if h5py.is_hdf5(path):
+        with h5py.File(path) as file:
+            matrix = file[name][()].T
+    else:
+        matrix = loadmat(path, variable_names=[name])[name]
+    if matrix.ndim != 2 or matrix.shape[1] != columns:
+        raise ValueError(f"{path}: {name} is {matrix.shape}, not (pictures, {columns})")
+    return matrix != 0
+
+
+def read_names(path: Path, name: str) -> list[str]:
+    """A column of strings (an N x 1 cell)."""
+    import h5py
+    from scipy.io import loadmat
+
+    if h5py.is_hdf5(path):
+        with h5py.File(path) as file:
+            return ["".join(map(chr, file[cell][()].ravel())) for cell in file[name][()].ravel()]
+    return [str(np.ravel(cell)[0]) for cell in loadmat(path, variable_names=[name])[name].ravel()]
+
+
+class MatImages(Sequence):
+    """Pictures of a v7.3 file, (N, 3, width, height) uint8, of which one at a time is read."""
+
+    def __init__(self, path: Path, name: str, rows: Iterable[int] | None = None):
+        import h5py
+
+        self.path, self.name = path, name
+        if not h5py.is_hdf5(path):
+            raise ValueError(f"{path} is no MATLAB v7.3 file (HDF5), which the pictures of DCMH come in")
+        with h5py.File(path) as file:
+            shape, dtype = file[name].shape, file[name].dtype
+        if len(shape) != 4 or shape[1] != 3 or dtype != np.uint8:
+            raise ValueError(f"{path}: {name} is {dtype} {shape}, not uint8 (pictures, 3, width, height)")
+        self.rows = list(range(shape[0]) if rows is None else rows)
+        self.paths = [Path(f"{path}#{row}") for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return self.take(range(len(self))[i])
+        return Image.fromarray(self._pixels(i))
+
+    def _pixels(self, i: int) -> np.ndarray:
+        import h5py
+
+        try:
+            # Opened anew each time: an open HDF5 file does not survive being copied into a worker process.
+            with h5py.File(self.path) as file:
+                return np.ascontiguousarray(file[self.name][self.rows[i]].transpose(2, 1, 0))
+        except (OSError, RuntimeError) as error:
+            raise OSError(f"image {i}: row {self.rows[i]} of {self.path} cannot be read ({error})") from error
+
+    def fingerprint(self, i: int) -> str:
+        """SHA-256 of the pixels of image i."""
+        return hashlib.sha256(self._pixels(i).tobytes()).hexdigest()
+
+    def take(self, index: Iterable[int]) -> "MatImages":
+        """The pictures at these positions, in this order."""
+        return MatImages(self.path, self.name, [self.rows[i] for i in index])

@@ -1,0 +1,156 @@
+"""WebDataset shards as img2dataset writes them: 00000.tar with 000000000.jpg, .txt and .json of each picture.
+
+Nothing is ever unpacked: the headers of a shard are read once, texts are taken in, and a picture is read from its
+place in the shard when it is asked for. So names like ../x or links can do no harm; they are reported and left out.
+"""
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from lib.data.corpus import Corpus, open_image
+from lib.data.folder import UNDECODABLE, Sidecars, parse_texts
+from lib.data.reading import FALLBACKS, IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root
+
+BLOCK = tarfile.BLOCKSIZE
+
+
+def load(
+    root: str | Path | None = None,
+    split: str = "train",
+    undecodable: str = "repair",
+    encodings: Sequence[str] = FALLBACKS,
+    tags_from_text: bool = True,
+) -> Corpus:
+    """Load all pictures of the *.tar in a folder (or one .tar) that have a text; ids are "00000/000000012".
+
+    Texts, tags and options are those of corpus "folder". Compressed archives cannot be read from the middle and are
+    refused; a shard that breaks off gives what it has and is reported.
+    """
+    check_split(split)
+    check_choice("undecodable", undecodable, UNDECODABLE)
+    if root is not None and Path(root).is_file():
+        shards, root = [Path(root)], Path(root).parent
+    else:
+        root = corpus_root("webdataset", root)
+        shards = sorted(root.rglob("*.tar"))
+    if not shards:
+        raise FileNotFoundError(f"corpus webdataset: no *.tar in {root}")
+    items = Items("webdataset", root)
+    for shard in shards:
+        _add_shard(shard, items, Sidecars(root, undecodable, encodings, tags_from_text), split)
+    return items.corpus(
+        images=TarImages([item.image for item in items.found.values()]),
+        licence="not stated: find out before you use it",
+        source=root.name,
+        attribution="not stated",
+    )
+
+
+class Member(NamedTuple):
+    """Where a file lies in an uncompressed archive: bytes from `offset` on."""
+
+    shard: Path
+    name: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """The content; OSError where the shard has become shorter since it was indexed."""
+        with self.shard.open("rb") as file:
+            file.seek(self.offset)
+            content = file.read(self.size)
+        if len(content) < self.size:
+            raise OSError(f"{self.shard}: {self.name} breaks off after {len(content)} of {self.size} bytes")
+        return content
+
+
+class TarImages(Sequence):
+    """Pictures inside uncompressed archives, opened from their place when they are asked for."""
+
+    def __init__(self, members: Iterable[Member]):
+        self.members = list(members)
+        self.paths = [member.shard / member.name for member in self.members]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return self.take(range(len(self))[i])
+        member = self.members[i]
+        return open_image(io.BytesIO(member.read()), f"image {i}: {member.name} in {member.shard}")
+
+    def fingerprint(self, i: int) -> str:
+        """SHA-256 of the content of image i (the one in the .json is of the file before it was resized)."""
+        return hashlib.sha256(self.members[i].read()).hexdigest()
+
+    def take(self, index: Iterable[int]) -> "TarImages":
+        """The pictures at these positions, in this order."""
+        return TarImages([self.members[i] for i in index])
+
+
+def members(shard: Path, items: Items) -> Iterator[Member]:
+    """The regular files of a shard that may be used, in its order; everything else is reported."""
+    total = shard.stat().st_size
+    end = 0
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for info in archive:
+                end = info.offset_data + (-(-info.size // BLOCK) * BLOCK if info.isreg() else 0)
+                why = _refused(info, total)
+                if why:
+                    items.report(f"{items.at(shard)}: {info.name}", f"{why}; left out")
+                elif info.isreg():
+                    yield Member(shard, info.name, info.offset_data, info.size)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        kind = "no tar archive, or a compressed one: unpack it to .tar" if end == 0 else "breaks off"
+        items.report(items.at(shard), f"{kind} ({error}); what follows byte {end} is lost")
+        return
+    # tarfile takes a damaged header for the end of the archive.
+    with shard.open("rb") as file:
+        file.seek(end)
+        if any(file.read(BLOCK)):
+            items.report(items.at(shard), f"damaged; what follows byte {end} is lost")
+
+
+def _refused(info: tarfile.TarInfo, total: int) -> str:
+    """Why a member is not used; empty where it is (folders are passed over in silence)."""
+    name = info.name.replace("\\", "/")
+    if info.issym() or info.islnk():
+        return "is a link"
+    if not (info.isreg() or info.isdir()) or info.issparse():
+        return "is no regular file"
+    if name.startswith("/") or name[1:2] == ":" or ".." in PurePosixPath(name).parts:
+        return "has a name that leads outside"
+    return "breaks off" if info.isreg() and info.offset_data + info.size > total else ""
+
+
+def _add_shard(shard: Path, items: Items, how: Sidecars, split: str) -> None:
+    pictures: dict[str, Member] = {}
+    texts: dict[str, dict[str, bytes]] = {}
+    prefix = shard.relative_to(items.root).with_suffix("").as_posix()
+    for member in members(shard, items):
+        folder, _, base = member.name.rpartition("/")
+        stem, _, suffix = base.partition(".")  # WebDataset: the key ends at the first dot
+        key, suffix = f"{folder}/{stem}" if folder else stem, f".{suffix.lower()}"
+        where = f"{items.at(shard)}: {member.name}"
+        if suffix in IMAGE_SUFFIXES and key in pictures:
+            items.report(where, f"key {key!r} has a picture already; the second is left out")
+        elif suffix in IMAGE_SUFFIXES:
+            pictures[key] = member
+        elif suffix in (".txt", ".json"):
+            if suffix in texts.setdefault(key, {}):
+                items.report(where, "is there twice; the second is left out")
+            else:
+                texts[key][suffix] = member.read()
+    for key, picture in pictures.items():
+        where = f"{items.at(shard)}: {key}"
+        found = parse_texts(texts.pop(key, {}), how, items, where)
+        if found is not None:
+            items.add(f"{prefix}/{key}", picture, where, captions=found.captions, tags=found.tags, split=split)
+    for key in texts:
+        items.report(f"{items.at(shard)}: {key}", "text without a picture; left out")
