@@ -1,0 +1,142 @@
+"""data/registry.yaml read and checked: where each corpus comes from, what it weighs, and what may be done with it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lib.data.paths import REPOSITORY, data_dir
+
+REGISTRY = REPOSITORY / "data" / "registry.yaml"
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a corpus: its name, its mirrors in the order they are tried, and what it is recognised by.
+
+    `folder` is where it belongs in the folder of the corpus; with `unpack` its content belongs there. Without urls it
+    is a file that the user has to put there.
+    """
+
+    name: str
+    urls: tuple = ()
+    bytes: int | None = None
+    sha256: str | None = None
+    unpack: bool = False
+    folder: str = "."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the registry says about one corpus; the comment at the top of data/registry.yaml explains the fields."""
+
+    name: str
+    title: str
+    source: str
+    size: str
+    licence: str
+    attribution: str
+    obtain: str
+    form: bool
+    sha256: dict
+    files: tuple = ()
+    layout: tuple = ()
+    counts: dict | None = None  # of the loaded corpus
+    taken_down: str = ""
+
+    def root(self, root: str | Path | None = None) -> Path:
+        """The folder it lies in: `root`, or the folder of its name in `data_dir()`."""
+        return data_dir() / self.name if root is None else Path(root)
+
+    def missing(self, root: Path) -> list[str]:
+        """What of the expected layout is not in this folder; a line "a | b" of the layout is fulfilled by either."""
+        return [line for line in self.layout if not any(_there(root, choice) for choice in line.split("|"))]
+
+
+def _there(root: Path, pattern: str) -> bool:
+    return next(root.glob(pattern.strip()), None) is not None
+
+
+def read_registry(path: Path = REGISTRY) -> dict[str, Entry]:
+    """All entries by name. Raises ValueError that names the entry and the field where one has not the right form."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: no mapping of corpus names to entries")
+    return {name: _entry(name, values, f"{path}, {name}") for name, values in content.items()}
+
+
+def read_entry(name: str, path: Path = REGISTRY) -> Entry:
+    """The entry of one corpus; ValueError naming the known ones where there is none."""
+    registry = read_registry(path)
+    if name not in registry:
+        raise ValueError(f"no corpus {name!r} in {path}; it has: {', '.join(sorted(registry))}")
+    return registry[name]
+
+
+def _entry(name: str, values: Any, where: str) -> Entry:
+    values = _fields(Entry, {**_mapping(values, where), "name": name}, where)
+    for row, digest in values["sha256"].items():
+        _check(SHA256.fullmatch(str(digest)), f"{where}: sha256 of {row} is no 64 hexadecimal digits: {digest!r}")
+    for field in ("title", "source", "size", "licence", "attribution", "obtain"):
+        _check(values[field].strip(), f"{where}: {field} is empty")
+    files = [_file(file, f"{where}, files, row {row}") for row, file in enumerate(values.get("files", ()), 1)]
+    _check(len({file.name for file in files}) == len(files), f"{where}: files names one file twice")
+    for pattern in values.get("layout", ()):
+        _check(isinstance(pattern, str), f"{where}: layout has {pattern!r}, which is no text")
+        for choice in pattern.split("|"):
+            _check(_inside(choice.strip()), f"{where}: layout {choice.strip()!r} is no path inside the corpus")
+    layout = tuple(values.get("layout", ()))
+    return Entry(**{**values, "obtain": " ".join(values["obtain"].split()), "files": tuple(files), "layout": layout})
+
+
+def _file(values: Any, where: str) -> RemoteFile:
+    values = _fields(RemoteFile, _mapping(values, where), where)
+    file = RemoteFile(**{**values, "urls": tuple(values.get("urls", ()))})
+    for url in file.urls:
+        _check(re.match(r"https?://", str(url)), f"{where}: {url!r} is no http address")
+    _check(file.name and PurePosixPath(file.name).name == file.name, f"{where}: {file.name!r} is no plain file name")
+    _check(_inside(file.folder), f"{where}: folder {file.folder!r} lies outside the corpus")
+    _check(file.sha256 is None or SHA256.fullmatch(file.sha256), f"{where}: sha256 is no 64 hexadecimal digits")
+    _check(file.bytes is None or file.bytes > 0, f"{where}: bytes is {file.bytes}")
+    _check(
+        not file.unpack or file.name.lower().endswith(ARCHIVES),
+        f"{where}: {file.name} cannot be unpacked, its name ends in none of {', '.join(ARCHIVES)}",
+    )
+    return file
+
+
+def _fields(kind: type, values: Mapping, where: str) -> dict:
+    """The values of a dataclass, after a look at their names and types."""
+    known = {field.name: field for field in fields(kind)}
+    unknown, lacking = values.keys() - known.keys(), known.keys() - values.keys()
+    _check(not unknown, f"{where}: unknown {', '.join(sorted(map(str, unknown)))}; known: {', '.join(known)}")
+    lacking = [name for name in lacking if known[name].default is MISSING]
+    _check(not lacking, f"{where}: lacks {', '.join(sorted(lacking))}")
+    for name, value in values.items():
+        wanted = list if known[name].type is tuple else known[name].type
+        right = isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
+        _check(right, f"{where}: {name} is {value!r}, not {getattr(wanted, '__name__', wanted)}")
+    return dict(values)
+
+
+def _mapping(values: Any, where: str) -> Mapping:
+    _check(isinstance(values, dict), f"{where}: is {values!r}, no mapping of fields")
+    return values
+
+
+def _inside(path: str) -> bool:
+    """Whether a path with forward slashes stays in the folder it starts from."""
+    return not (path.startswith("/") or "\\" in path or ".." in PurePosixPath(path).parts or path[1:2] == ":")
+
+
+def _check(right: Any, message: str) -> None:
+    if not right:
+        raise ValueError(message)
