@@ -110,7 +110,7 @@ def _read_tokens(path: Path, items: Items) -> dict[str, _Tokens]:
         key, tab, caption = line.partition("\t")
         image, _, number = key.rpartition("#")
         if not (tab and image and number.isdecimal()):
-            items.report(items.at(path, row), "no line `file.jpg#number<tab>caption`; left out", row)
+            items.report(items.at(path, row), "no line `file.jpg#number<tab>caption`; left out")
             continue
         tokens = found.setdefault(image, _Tokens(row, {}))
         if int(number) in tokens.captions:

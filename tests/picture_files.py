@@ -1,0 +1,34 @@
+"""Small picture and text files in the layouts that corpora are published in; made by the tests, never real data."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lib.data.paths import REPOSITORY
+
+SHARED = Path(os.environ.get("DATA") or REPOSITORY.parent / "shared" / "data")
+
+
+def jpeg(seed: int = 0, size: tuple[int, int] = (12, 9)) -> bytes:
+    """The bytes of a small JPEG of one colour, which depends on the seed."""
+    stream = io.BytesIO()
+    colour = tuple(np.random.default_rng(seed).integers(0, 256, 3).tolist())
+    Image.new("RGB", size, colour).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def write(root: Path, files: dict[str, bytes | str]) -> Path:
+    """Write files below a folder, creating folders as needed; gives the folder."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+def photos(folder: str, names: list[str]) -> dict[str, bytes]:
+    """Files for `write`: a different small JPEG under each name."""
+    return {f"{folder}/{name}": jpeg(seed) for seed, name in enumerate(names)}
