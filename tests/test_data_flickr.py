@@ -100,7 +100,7 @@ def test_every_problem_is_listed_and_the_rest_is_loaded(flickr8k):
         ("Flickr8k.token.txt, row 22", "no line"),
         ("Flickr8k.token.txt, row 23", "twice"),
         ("Flickr8k.token.txt, row 24", "empty"),
-        ("Flickr8k.token.txt, row 25", "no UTF-8 (byte 14), read as cp1252"),
+        ("Flickr8k.token.txt, row 25", "no UTF-8 (byte 15), read as cp1252"),
         ("trainImages.txt, row 1", f"'{NAMES[0]}' is listed in Flickr8k_text/Flickr_8k.devImages.txt, row 2 already"),
         ("Flickr8k.token.txt, row 6", f"{NAMES[1]}' has no photo; 5 captions left out"),
         ("Flickr8k.token.txt, row 21", "'lost.jpg.1' has no photo; 1 captions left out"),

@@ -1,0 +1,220 @@
+"""Any folder of pictures and texts: pairing, damaged texts, damaged pictures; Instagram's folders on top of it."""
+
+import json
+import random
+from collections import Counter
+
+import pytest
+from PIL import Image
+
+from lib.data import load
+from lib.data.instacities import CITIES
+from lib.data.reading import decode, hashtags, held_out
+from tests.picture_files import SHARED, jpeg, photos, write
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(
+        tmp_path,
+        photos(".", ["a.jpg", "sub/b.PNG", "sub/deeper/c.jpeg", "d.webp"])
+        | {
+            "a.txt": "A  first #Text\nwith #two_tags #Text &#39;\n",
+            "sub/b.json": json.dumps({"caption": "from json", "tags": ["x", 3, "y"], "url": "http://example.org"}),
+            "sub/deeper/c.txt": "#only",
+            "d.txt": "d",
+            "d.json": "{broken",
+            "README.md": "neither picture nor text",
+        },
+    )
+
+
+def test_pictures_with_their_texts(folder):
+    corpus = load("folder", folder)
+    assert corpus.image_ids == ["a", "d", "sub/b", "sub/deeper/c"]
+    assert corpus.captions == [["A first #Text with #two_tags #Text &#39;"], ["d"], ["from json"], ["#only"]]
+    assert corpus.tags == [["Text", "two_tags"], [], ["x", "y"], ["only"]]
+    assert set(corpus.split) == {"train"}
+    assert corpus.images[2].size == (12, 9)
+    assert corpus.problems == ("d.json: no JSON (JSONDecodeError); ignored",)
+    assert load("folder", folder, tags_from_text=False).tags == [[], [], ["x", "y"], []]
+
+
+def test_splits_by_folder(tmp_path):
+    names = ["train/1.jpg", "val/2.jpg", "web/3.jpg", "other/4.jpg", "5.jpg"]
+    write(tmp_path, photos(".", names) | {name.replace("jpg", "txt"): "text" for name in names})
+    assert set(load("folder", tmp_path, split="web").split) == {"web"}
+    corpus = load("folder", tmp_path, split="folders")
+    assert dict(zip(corpus.image_ids, corpus.split.tolist(), strict=True)) == {
+        "train/1": "train",
+        "val/2": "val",
+        "web/3": "web",
+    }
+    assert [problem.partition(":")[0] for problem in corpus.problems] == ["5.jpg", "other/4.jpg"]
+    with pytest.raises(ValueError, match="unknown split 'dev'"):
+        load("folder", tmp_path, split="dev")
+
+
+def test_what_has_no_partner_and_what_is_there_twice(folder):
+    write(folder, {"alone.txt": "x", "lonely.jpg": jpeg(), "a.png": jpeg(), "empty.jpg": jpeg(), "empty.txt": " \n"})
+    corpus = load("folder", folder)
+    assert len(corpus) == 4
+    for what in ("alone.txt: text without", "lonely: no text", "'a' is there twice", "empty: no text or an empty one"):
+        assert any(what in problem for problem in corpus.problems), what
+
+
+TEXTS = {
+    "fine": "déjà vu".encode(),
+    "bom": "\ufeffwith a mark".encode(),
+    "gbk": "it’s fine… #猫cat".encode("gb18030"),
+    "western": b"caf\xe9 au lait",
+    "none": b"\xff\x81 x",
+}
+
+
+@pytest.fixture
+def undecodable(tmp_path):
+    return write(tmp_path, photos(".", [f"{n}.jpg" for n in TEXTS]) | {f"{n}.txt": t for n, t in TEXTS.items()})
+
+
+def test_undecodable_texts_are_repaired_and_reported(undecodable):
+    corpus = load("folder", undecodable)
+    texts = dict(zip(corpus.image_ids, corpus.captions, strict=True))
+    assert texts == {
+        "fine": ["déjà vu"],
+        "bom": ["with a mark"],
+        "gbk": ["it’s fine… #猫cat"],
+        "western": ["café au lait"],
+        "none": ["\ufffd\ufffd x"],
+    }
+    assert corpus.tags[corpus.image_ids.index("gbk")] == ["猫cat"]
+    assert sorted(corpus.problems) == [
+        "gbk.txt: no UTF-8 (byte 2), read as gb18030",
+        "none.txt: no UTF-8 (byte 0), unreadable bytes replaced by U+FFFD",
+        "western.txt: no UTF-8 (byte 3), read as cp1252",
+    ]
+
+
+def test_undecodable_texts_can_be_dropped_or_read_otherwise(undecodable):
+    corpus = load("folder", undecodable, undecodable="drop")
+    assert corpus.image_ids == ["bom", "fine"]
+    assert len(corpus.problems) == 3
+    assert all(problem.endswith("; left out") for problem in corpus.problems)
+    latin = load("folder", undecodable, encodings=("latin-1",))
+    assert latin.captions[latin.image_ids.index("western")] == ["café au lait"]
+    with pytest.raises(ValueError, match="undecodable is 'ignore': one of 'repair', 'drop'"):
+        load("folder", undecodable, undecodable="ignore")
+
+
+def test_decode_never_fails():
+    for seed in range(300):
+        text, repair = decode(random.Random(seed).randbytes(40))
+        assert isinstance(text, str)
+        assert repair
+    assert decode(b"") == ("", "")
+
+
+def test_hashtags():
+    assert hashtags("#NYC, so#glued! # not &#39; ##twice #été #a_b-c #1") == [
+        "NYC",
+        "glued",
+        "twice",
+        "été",
+        "a_b",
+        "1",
+    ]
+
+
+def test_folder_wants_a_root_that_is_there(tmp_path):
+    for root in (None, tmp_path / "nowhere"):
+        with pytest.raises(FileNotFoundError, match=r"corpus folder: no folder .*To get it: give the folder"):
+            load("folder", root)
+    with pytest.raises(ValueError, match="nothing could be read; 0 problems"):
+        load("folder", tmp_path)
+
+
+def test_damaged_pictures_are_named_when_they_are_opened(tmp_path, monkeypatch):
+    noise = tmp_path / "truncated.jpg"
+    Image.effect_noise((99, 99), 80).save(noise)
+    png = tmp_path / "broken.png"
+    Image.effect_noise((99, 99), 80).save(png)
+    write(
+        tmp_path,
+        {
+            "truncated.jpg": noise.read_bytes()[:900],
+            "broken.png": png.read_bytes()[:60] + b"\0" * 40 + png.read_bytes()[100:],
+            "zero.jpg": b"",
+            "page.jpg": "\n <!DOCTYPE html><html><body>404 Not Found</body></html>",
+            "huge.png": png.read_bytes(),
+            "whole.jpg": jpeg(),
+        }
+        | {f"{name}.txt": name for name in ("truncated", "broken", "zero", "page", "huge", "whole")},
+    )
+    corpus = load("folder", tmp_path)
+    assert len(corpus) == 6  # loading opens no picture
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for name, why in {
+        "truncated": r"truncated\.jpg",
+        "broken": r"broken\.png",
+        "zero": r"zero\.jpg is not a readable image \(it is empty\)",
+        "page": r"page\.jpg is not a readable image \(it is a web page",
+        "huge": r"huge\.png is refused, it would need too much memory",
+    }.items():
+        with pytest.raises(OSError, match=rf"image \d: .*{why}"):
+            corpus.images[corpus.image_ids.index(name)]
+    assert corpus.images[corpus.image_ids.index("whole")].mode == "RGB"
+
+
+# ---------------------------------------------------------------------------------------------------------- Instagram
+def posts(root, images, captions, cities, n=20):
+    names = [f"{city}/{10**18 + i}" for city in cities for i in range(n)]
+    files = photos(images, [f"{name}.jpg" for name in names])
+    return write(root, files | {f"{captions}/{name}.txt": f"in {name} #{name[:3]}" for name in names})
+
+
+def test_instacities1m(tmp_path):
+    cities = ("london", "toronto", "miami")
+    root = posts(tmp_path, "img_resized_1M/cities_instagram", "captions_resized_1M/cities_instagram", cities)
+    corpus = load("instacities1m", root)
+    assert corpus.label_names == ["london", "miami", "toronto"]
+    assert corpus.labels.sum(0).tolist() == [20, 20, 20]
+    assert corpus.tags[0] == ["lon"]
+    for city in cities:
+        here = [i for i, image_id in enumerate(corpus.image_ids) if image_id.startswith(city)]
+        assert Counter(corpus.split[here].tolist()) == {"train": 16, "val": 1, "test": 3}
+        assert corpus.labels[here, corpus.label_names.index(city)].all()
+    other = load("instacities1m", root, seed=1)
+    assert other.split.tolist() != corpus.split.tolist()
+    assert len(CITIES) == 10
+
+
+def test_instany100k_and_folders_of_other_names(tmp_path):
+    root = posts(tmp_path, "img_resized", "captions", ["newyork", "springfield"], n=2)
+    corpus = load("instany100k", root)
+    assert corpus.label_names == ["newyork"]
+    assert len(corpus) == 2
+    assert sum("'springfield' is none of the cities" in problem for problem in corpus.problems) == 2
+    with pytest.raises(FileNotFoundError, match=r"img_resized_1M.*taken down by petition of Meta"):
+        load("instacities1m", root)
+
+
+def test_held_out_depends_on_keys_and_seed_alone():
+    keys = [f"k{i}" for i in range(50)]
+    split = dict(zip(keys, held_out(keys, 10, 5), strict=True))
+    assert Counter(split.values()) == {"train": 35, "test": 10, "val": 5}
+    backwards = dict(zip(keys[::-1], held_out(keys[::-1], 10, 5), strict=True))
+    assert backwards == split
+    assert held_out(keys, 10, 5, seed=1) != held_out(keys, 10, 5)
+    with pytest.raises(ValueError, match="30 test and 20 validation items out of 50"):
+        held_out(keys, 30, 20)
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not (SHARED / "tweets").is_dir(), reason=f"no tweets in {SHARED}")
+def test_real_tweets():
+    corpus = load("folder", SHARED / "tweets")
+    assert len(corpus) == 4869
+    assert sum(map(bool, corpus.tags)) == 2420
+    assert len(corpus.problems) == 1131
+    assert {problem.partition("), ")[2] for problem in corpus.problems} == {"read as gb18030"}
+    assert len(load("folder", SHARED / "tweets", undecodable="drop")) == 4869 - 1131
