@@ -4,37 +4,61 @@ A v7.3 file is HDF5, where MATLAB's axes appear reversed: 224 x 224 x 3 x N is (
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Callable[[str | None], Any]]:
+    """Give a function that reads a variable (in MATLAB's order of axes), or all names; ValueError names a bad file."""
+    import h5py
+    from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import MatReadError
+
+    broken = (MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, zlib.error)
+    try:
+        if h5py.is_hdf5(path):
+            with h5py.File(path) as file:
+                yield lambda name: [key for key in file if key[0] != "#"] if name is None else _plain(file, name)
+        else:
+            with path.open("rb") as file:
+                if file.read(6) != b"MATLAB":
+                    raise ValueError("it does not begin with MATLAB")
+            yield (
+                lambda name: (
+                    [row[0] for row in whosmat(path)] if name is None else loadmat(path, variable_names=[name])[name]
+                )
+            )
+    except broken as error:
+        raise ValueError(f"{path} is no MATLAB file or a damaged one ({error}); fetch it again") from error
+
+
+def _plain(file, name: str) -> np.ndarray:
+    """A variable of a v7.3 file; cells, which are references there, as the texts they refer to."""
+    import h5py
+
+    stored = file[name]
+    if stored.dtype != h5py.ref_dtype:
+        return stored[()].T
+    return np.array(["".join(map(chr, file[cell][()].ravel())) for cell in stored[()].ravel()])
+
+
 def variables(path: Path) -> list[str]:
     """Names of the variables in a .mat file; ValueError where it is none."""
-    import h5py
-    from scipy.io import whosmat
-
-    if h5py.is_hdf5(path):
-        with h5py.File(path) as file:
-            return [name for name in file if not name.startswith("#")]
-    try:
-        return [name for name, _, _ in whosmat(path)]
-    except (ValueError, TypeError, NotImplementedError, OSError) as error:
-        raise ValueError(f"{path} is no MATLAB file ({error}); fetch it again") from error
+    with _opened(path) as read:
+        return read(None)
 
 
 def read_matrix(path: Path, name: str, columns: int) -> np.ndarray:
     """A variable as (rows, columns) bool; ValueError where it has another number of columns."""
-    import h5py
-    from scipy.io import loadmat
-
-    if h5py.is_hdf5(path):
-        with h5py.File(path) as file:
-            matrix = file[name][()].T
-    else:
-        matrix = loadmat(path, variable_names=[name])[name]
+    with _opened(path) as read:
+        matrix = read(name)
     if matrix.ndim != 2 or matrix.shape[1] != columns:
         raise ValueError(f"{path}: {name} is {matrix.shape}, not (pictures, {columns})")
     return matrix != 0
@@ -42,13 +66,8 @@ def read_matrix(path: Path, name: str, columns: int) -> np.ndarray:
 
 def read_names(path: Path, name: str) -> list[str]:
     """A column of strings (an N x 1 cell)."""
-    import h5py
-    from scipy.io import loadmat
-
-    if h5py.is_hdf5(path):
-        with h5py.File(path) as file:
-            return ["".join(map(chr, file[cell][()].ravel())) for cell in file[name][()].ravel()]
-    return [str(np.ravel(cell)[0]) for cell in loadmat(path, variable_names=[name])[name].ravel()]
+    with _opened(path) as read:
+        return [str(np.ravel(cell)[0]) for cell in read(name).ravel()]
 
 
 class MatImages(Sequence):
