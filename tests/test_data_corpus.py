@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data import Corpus, ImageFiles, cache_dir
-from lib.data.paths import atomic_path
+from lib.data import CORPORA, Corpus, ImageFiles, cache_dir, data_dir, load
+from lib.data.paths import REPOSITORY, atomic_path
 
 
 @pytest.fixture
@@ -93,6 +93,13 @@ def test_corpus_is_frozen_and_describes_itself(corpus):
     assert repr(corpus) == "Corpus toy: 4 images (2 train, 1 test, 1 web); 4 captions, 4 tags, 2 labels; CC0"
 
 
+def test_problems_are_counted_and_do_not_change_what_a_corpus_is(corpus):
+    told = dataclasses.replace(corpus, problems=("file, row 3: wrong", "file, row 9: wrong"))
+    assert repr(told).endswith("CC0; problems: 2")
+    assert told.fingerprint() == corpus.fingerprint()
+    assert corpus.problems == ()
+
+
 def test_fingerprint_sees_every_part(corpus, tmp_path):
     fingerprints = [corpus.fingerprint(), corpus.select("train").fingerprint(), corpus.take([3, 2, 1, 0]).fingerprint()]
     for change in (
@@ -123,6 +130,22 @@ def test_images_open_lazily_and_name_the_broken_file(images):
     with pytest.raises(IndexError):
         later[4]
     assert len(later[1:3]) == 2
+
+
+@pytest.mark.parametrize("name", sorted(CORPORA))
+def test_every_corpus_refuses_unknown_options_by_name(name):
+    with pytest.raises(ValueError, match=f"corpus '{name}' has no option 'speed'; it has: "):
+        load(name, speed=3)
+
+
+def test_data_dir_can_be_moved(tmp_path, monkeypatch):
+    monkeypatch.delenv("DATA", raising=False)
+    assert data_dir() == REPOSITORY / "data" / "raw"
+    monkeypatch.setenv("DATA", str(tmp_path))
+    assert data_dir() == tmp_path
+    monkeypatch.setenv("DATA", "../elsewhere")  # counts from the repository, wherever a notebook runs
+    monkeypatch.chdir(tmp_path)
+    assert data_dir() == REPOSITORY.parent / "elsewhere"
 
 
 def test_cache_dir_can_be_moved(tmp_path, monkeypatch):

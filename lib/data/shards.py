@@ -110,11 +110,11 @@ def members(shard: Path, items: Items) -> Iterator[Member]:
         kind = "no tar archive, or a compressed one: unpack it to .tar" if end == 0 else "breaks off"
         items.report(items.at(shard), f"{kind} ({error}); what follows byte {end} is lost")
         return
-    # tarfile takes a damaged header for the end of the archive.
+    # tarfile takes a damaged header, or the end of the file, for the end of the archive, which is a block of zeros.
     with shard.open("rb") as file:
         file.seek(end)
-        if any(file.read(BLOCK)):
-            items.report(items.at(shard), f"damaged; what follows byte {end} is lost")
+        if file.read(BLOCK) != bytes(BLOCK):
+            items.report(items.at(shard), f"damaged or incomplete; what follows byte {end} is lost")
 
 
 def _refused(info: tarfile.TarInfo, total: int) -> str:
