@@ -17,8 +17,8 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 class RemoteFile:
     """One file of a corpus: its name, its mirrors in the order they are tried, and what it is recognised by.
 
-    `folder` is where it belongs in the folder of the corpus; with `unpack` its content belongs there. Without urls it
-    is a file that the user has to put there.
+    `folder` is where it belongs in the folder of the corpus; with `unpack` its content belongs there, and the patterns
+    `gives` tell whether it is there. Without urls it is a file that the user has to put into the folder.
     """
 
     name: str
@@ -27,6 +27,7 @@ class RemoteFile:
     sha256: str | None = None
     unpack: bool = False
     folder: str = "."
+    gives: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,14 @@ def _entry(name: str, values: Any, where: str) -> Entry:
 
 def _file(values: Any, where: str) -> RemoteFile:
     values = _fields(RemoteFile, _mapping(values, where), where)
-    file = RemoteFile(**{**values, "urls": tuple(values.get("urls", ()))})
+    file = RemoteFile(**{**values, "urls": tuple(values.get("urls", ())), "gives": tuple(values.get("gives", ()))})
     for url in file.urls:
         _check(re.match(r"https?://", str(url)), f"{where}: {url!r} is no http address")
     _check(file.name and PurePosixPath(file.name).name == file.name, f"{where}: {file.name!r} is no plain file name")
     _check(_inside(file.folder), f"{where}: folder {file.folder!r} lies outside the corpus")
+    for pattern in file.gives:
+        _check(isinstance(pattern, str) and _inside(pattern), f"{where}: {pattern!r} is no path inside the corpus")
+    _check(bool(file.gives) == file.unpack, f"{where}: gives belongs to files that are unpacked, and they need it")
     _check(file.sha256 is None or SHA256.fullmatch(file.sha256), f"{where}: sha256 is no 64 hexadecimal digits")
     _check(file.bytes is None or file.bytes > 0, f"{where}: bytes is {file.bytes}")
     _check(

@@ -1,0 +1,204 @@
+"""Download one file from the first of its mirrors that has it, go on where an interruption left it, and verify it."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm.auto import tqdm
+
+from lib.data.paths import atomic_path
+from lib.data.registry import RemoteFile
+
+if TYPE_CHECKING:
+    import requests
+
+# requests with urllib3's retries, and not pooch: that has hashes and progress, too, but begins every interrupted
+# download from zero and knows one address a file; the photos of COCO are 20 GB.
+ATTEMPTS = 5  # without a new byte, before the next mirror is tried
+PAUSE = 0.2  # seconds before the first of them, doubled for each
+CHUNK = 1 << 16  # bytes; what a break loses at most
+WEB_PAGE = re.compile(rb"\s*(<!doctype\s+html|<html|<head)", re.IGNORECASE)
+TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+
+
+class DownloadError(RuntimeError):
+    """A file that could not be had, or that is not the registered one; the message says why for each mirror."""
+
+
+class _Again(Exception):
+    """An answer that a new request may better."""
+
+
+def download(file: RemoteFile, target: Path, *, timeout: float = 30.0, progress: bool = True) -> Path:
+    """Fetch `file` to `target` from the first of its urls that gives it whole; returns `target`.
+
+    Bytes arrive in `<target>.part`, which the next call continues, and are renamed when size and SHA-256 are those of
+    the registry. `timeout` is how many seconds a server may be silent. Raises DownloadError where every mirror fails;
+    what came with a wrong SHA-256 is kept beside it as `<target>.rejected`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    failures = []
+    with _session() as session:
+        for url in file.urls:
+            transfer = _Transfer(session, url, file, target, timeout, progress)
+            try:
+                transfer.run()
+                return target
+            except DownloadError as error:
+                failures.append(f"{url}: {error}")
+    tried = "\n".join(f"  {failure}" for failure in failures) or "  it has no address in the registry"
+    raise DownloadError(f"{file.name} could not be downloaded:\n{tried}")
+
+
+def verify(path: Path, file: RemoteFile, progress: bool = True) -> str:
+    """The SHA-256 of a file; DownloadError where it or the size is not the registered one."""
+    size = path.stat().st_size
+    if file.bytes is not None and size != file.bytes:
+        raise DownloadError(f"{path} has {size:,} bytes, not the registered {file.bytes:,}")
+    digest = hashlib.sha256()
+    bar = tqdm(total=size, unit="B", unit_scale=True, desc=f"verify {file.name}", disable=not progress, leave=False)
+    with path.open("rb") as stream, bar:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+            bar.update(len(chunk))
+    if file.sha256 not in (None, digest.hexdigest()):
+        raise DownloadError(f"{path} has SHA-256 {digest.hexdigest()}, not the registered {file.sha256}")
+    return digest.hexdigest()
+
+
+def _session() -> "requests.Session":
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    session = requests.Session()
+    # Only for answers that say "later"; connections that break are taken up by _Transfer, at the byte they broke.
+    busy = Retry(
+        total=3,
+        connect=0,
+        read=0,
+        backoff_factor=0.3,
+        status_forcelist=(429, 500, 502, 503, 504),
+        raise_on_status=False,
+    )
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=busy))
+    # Files are wanted as they are: a server that compresses on the way would change sizes and break Range.
+    session.headers.update({"Accept-Encoding": "identity", "User-Agent": "webly-retrieval (python-requests)"})
+    return session
+
+
+class _Transfer:
+    """One file from one mirror; `part` holds the bytes there are, `state` where they are from."""
+
+    def __init__(self, session, url: str, file: RemoteFile, target: Path, timeout: float, progress: bool):
+        self.session, self.url, self.file, self.target = session, url, file, target
+        self.timeout, self.progress = timeout, progress
+        self.part = target.with_name(f"{target.name}.part")
+        self.state = target.with_name(f"{target.name}.part.json")
+
+    def run(self) -> None:
+        """Bring the file to its target, or raise DownloadError."""
+        continued = self.have() > 0
+        self._until_whole()
+        try:
+            verify(self.part, self.file, self.progress)
+        except DownloadError:
+            os.replace(self.part, self.target.with_name(f"{self.target.name}.rejected"))
+            if not continued:
+                raise
+            self._until_whole()  # the bytes from before may have been of another version or mirror
+            verify(self.part, self.file, self.progress)
+        os.replace(self.part, self.target)
+        self.state.unlink(missing_ok=True)
+
+    def have(self) -> int:
+        """Bytes that have arrived."""
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def _until_whole(self) -> None:
+        import requests
+        import urllib3
+
+        silent = 0
+        while True:
+            before = self.have()
+            try:
+                return self._request()
+            except (_Again, requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                reason = error
+            silent = 0 if self.have() > before else silent + 1
+            if silent == ATTEMPTS:
+                kept = f"; the next call goes on after the {self.have():,} bytes it has" if self.have() else ""
+                raise DownloadError(f"{reason} ({ATTEMPTS} attempts{kept})") from reason
+            time.sleep(min(PAUSE * 2**silent, 10))
+
+    def _request(self) -> None:
+        """One request: the whole file or what is missing of it, appended as it comes."""
+        have = self.have()
+        state = json.loads(self.state.read_text(encoding="utf-8")) if have and self.state.exists() else {}
+        headers = {}
+        if have and state.get("url") == self.url and state.get("version"):
+            headers = {"Range": f"bytes={have}-", "If-Range": state["version"]}
+        elif have and self.file.sha256:  # bytes of another mirror: a wrong mixture is noticed at the end
+            headers = {"Range": f"bytes={have}-"}
+        answer = self.session.get(self.url, headers=headers, stream=True, timeout=(self.timeout, self.timeout))
+        with answer:
+            if answer.status_code == 416 and headers:
+                if have != self._size_in(answer):
+                    self.part.unlink()
+                    raise _Again("the server has fewer bytes than are here already")
+                return
+            if answer.status_code not in (200, 206):
+                raise DownloadError(f"the server answers {answer.status_code} {answer.reason}")
+            self._receive(answer, have if answer.status_code == 206 else 0)
+
+    def _receive(self, answer: "requests.Response", start: int) -> None:
+        if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            self.part.unlink()
+            raise _Again(f"asked for bytes from {start}, got {answer.headers.get('Content-Range')}")
+        chunks = answer.raw.stream(CHUNK, decode_content=False)
+        first = next(chunks, b"")
+        self._refuse_web_page(answer, first if start == 0 else b"")
+        total = self._size_in(answer)
+        if None not in (total, self.file.bytes) and total != self.file.bytes:
+            raise DownloadError(f"there it has {total:,} bytes, not the registered {self.file.bytes:,}")
+        free = shutil.disk_usage(self.part.parent).free
+        if total is not None and total - start > free:
+            raise DownloadError(f"{total - start:,} bytes are to come, {self.part.parent} has room for {free:,}")
+        self._remember(answer)
+        options = {"unit": "B", "unit_scale": True, "desc": self.file.name, "disable": not self.progress}
+        with self.part.open("ab" if start else "wb") as stream, tqdm(total=total, initial=start, **options) as bar:
+            while first:
+                stream.write(first)
+                bar.update(len(first))
+                first = next(chunks, b"")
+        if total is not None and self.have() != total:
+            raise _Again(f"{self.have():,} of {total:,} bytes came")
+
+    def _size_in(self, answer: "requests.Response") -> int | None:
+        """Bytes of the whole file, where the answer says so."""
+        whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        if answer.status_code == 200:
+            whole = answer.headers.get("Content-Length", "")
+        return int(whole) if whole.isdecimal() else None
+
+    def _refuse_web_page(self, answer: "requests.Response", head: bytes) -> None:
+        """Servers that want a login or a click answer 200 with a page; saved as an archive it would be a riddle."""
+        declared = answer.headers.get("Content-Type", "").startswith("text/html")
+        if (declared or WEB_PAGE.match(head)) and not self.file.name.lower().endswith((".html", ".htm")):
+            title = TITLE.search(head)
+            shown = f" ({' '.join(title[1].decode('utf-8', 'replace').split())!r})" if title else ""
+            raise DownloadError(f"the server sent a web page{shown}, not the file; open the address in a browser")
+
+    def _remember(self, answer: "requests.Response") -> None:
+        """Note which version of the file the bytes belong to, so that another is not appended to it."""
+        etag = answer.headers.get("ETag", "")
+        version = answer.headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
+        with atomic_path(self.state) as path:
+            path.write_text(json.dumps({"url": self.url, "version": version}), encoding="utf-8")

@@ -1,0 +1,99 @@
+"""Bring the files of a corpus to the folder that `load` reads: download, verify, unpack, or say what to do by hand."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lib.data.download import DownloadError, download, verify
+from lib.data.paths import atomic_path
+from lib.data.registry import Entry, RemoteFile
+from lib.data.unpack import unpack
+
+RECORD = ".get.json"  # what was verified and unpacked, so that a second call is a matter of a moment
+
+
+class NotObtained(RuntimeError):
+    """A corpus that is not there, wholly or in part; the message says what is missing and what to do."""
+
+
+def obtain(entry: Entry, root: Path, progress: bool = True, say: Callable[[str], Any] = print) -> None:
+    """Get every file of a corpus into `root`; what is there and verified is skipped.
+
+    Raises NotObtained with all that is missing, and why, when everything that could be done is done.
+    """
+    if entry.layout and not entry.missing(root) and not (root / RECORD).exists():
+        say(f"{entry.name}: all there in {root}, put there by hand")
+        return
+    if entry.taken_down:
+        raise NotObtained(f"{entry.name} was taken down: {entry.taken_down}. {_by_hand(entry)}")
+    failures = _get_files(entry, root, progress, say) if entry.files else []
+    if entry.layout:
+        failures += [f"{line} is not in {root}" for line in entry.missing(root)]
+    if failures:
+        listed = "".join(f"\n- {failure}" for failure in failures)
+        raise NotObtained(f"{entry.name} is not complete. {_by_hand(entry)}{listed}")
+    say(f"{entry.name}: all there in {root}" if entry.layout else f"{entry.name}: {entry.obtain}")
+
+
+def _by_hand(entry: Entry) -> str:
+    form = "A form must be signed before it may be had. " if entry.form else ""
+    return f"{form}To get it: {entry.obtain}."
+
+
+def _get_files(entry: Entry, root: Path, progress: bool, say: Callable[[str], Any]) -> list[str]:
+    from filelock import FileLock
+
+    root.mkdir(parents=True, exist_ok=True)
+    failures = []
+    with FileLock(root / ".get.lock"):  # two calls at once would write to one .part
+        for file in entry.files:
+            try:
+                say(f"{entry.name}: {_get_file(file, root, progress)}")
+            except (DownloadError, ValueError) as error:
+                failures.append(str(error))
+    return failures
+
+
+def _get_file(file: RemoteFile, root: Path, progress: bool) -> str:
+    """Bring one file to its place; says in a few words what was done."""
+    record = _read_record(root)
+    known = record.get(file.name, {})
+    there = bool(file.gives) and all(any(root.glob(pattern)) for pattern in file.gives)
+    if there and not known.get("unpacking"):
+        return f"{file.name} is unpacked already"
+    target = root / file.name if file.unpack else root / file.folder / file.name
+    done = "was there, "
+    if not target.exists():
+        if not file.urls:
+            size = "" if file.bytes is None else f" ({file.bytes:,} bytes)"
+            raise DownloadError(f"{file.name}{size} has to be put into {target.parent} by hand; then run this again")
+        download(file, target, progress=progress)
+        done = "downloaded, "
+    stamp = [target.stat().st_size, target.stat().st_mtime_ns]
+    if known.get("stamp") != stamp:
+        try:
+            known = {"stamp": stamp, "sha256": verify(target, file, progress)}
+        except DownloadError as error:
+            raise DownloadError(f"{error}; move it away and run this again") from error
+    verified = "verified" if file.sha256 else "no SHA-256 is registered to verify it by"
+    if not file.unpack:
+        _write_record(root, {**record, file.name: known})
+        return f"{file.name} {done}{verified}"
+    _write_record(root, {**record, file.name: {**known, "unpacking": True}})
+    unpack(target, root / file.folder, progress)
+    _write_record(root, {**record, file.name: known})
+    return f"{file.name} {done}{verified}, unpacked; it may be deleted"
+
+
+def _read_record(root: Path) -> dict:
+    path = root / RECORD
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it, the files are verified again then") from error
+
+
+def _write_record(root: Path, record: dict) -> None:
+    with atomic_path(root / RECORD) as path:
+        path.write_text(json.dumps(record, indent=1), encoding="utf-8")

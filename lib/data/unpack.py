@@ -1,0 +1,108 @@
+"""Unpack zip, tar and gz, only inside one folder, so that an interruption or a bad archive leaves nothing half done."""
+
+import gzip
+import os
+import re
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from tqdm.auto import tqdm
+
+DAMAGED = (zipfile.BadZipFile, tarfile.ReadError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
+SEPARATOR = re.compile(r"[/\\]")
+SYMLINK = 0o120000
+
+
+class UnsafeArchive(ValueError):
+    """An archive with a member that would be written, or would point, outside the folder it is unpacked in."""
+
+
+def unpack(archive: Path, folder: Path, progress: bool = True) -> None:
+    """Unpack an archive into a folder, in a temporary folder of it first; files that are there already are replaced.
+
+    Where the archive consists of one folder of the name of `folder`, its content is taken. Raises UnsafeArchive with
+    the name of a member that is absolute, has "..", or is a link that leaves the folder, ValueError where the archive
+    is damaged; nothing of it is in the folder then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # No random name: what a killed process left is found and removed.
+    temporary = folder / f".{archive.name}.unpacking"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        with tqdm(unit="B", unit_scale=True, desc=f"unpack {archive.name}", disable=not progress) as bar:
+            _reader(archive.name.lower())(archive, temporary, bar)
+        (*others, inner) = [*temporary.iterdir()] or [temporary]
+        alone = not others and inner.name == folder.name and inner.is_dir() and not inner.is_symlink()
+        _move(inner if alone else temporary, folder)
+    except UnsafeArchive:
+        raise
+    except DAMAGED as error:
+        raise ValueError(f"{archive} is damaged ({error}): delete it and fetch it again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _reader(name: str) -> Callable[[Path, Path, tqdm], None]:
+    if name.endswith(".zip"):
+        return _unzip
+    return _untar if re.search(r"\.(tar|tgz|tar\.\w+)$", name) else _gunzip
+
+
+def _unzip(archive: Path, folder: Path, bar: tqdm) -> None:
+    with zipfile.ZipFile(archive) as content:
+        members = content.infolist()
+        bar.reset(total=sum(member.file_size for member in members))
+        for member in members:
+            _check_name(archive, member.filename)
+            if (member.external_attr >> 16) & 0o170000 == SYMLINK:
+                raise UnsafeArchive(f"{archive}: member {member.filename!r} is a link; nothing was unpacked")
+        for member in members:
+            content.extract(member, folder)
+            bar.update(member.file_size)
+
+
+def _untar(archive: Path, folder: Path, bar: tqdm) -> None:
+    links: set[PurePosixPath] = set()
+    with tarfile.open(archive) as content:
+        for member in content:
+            _check_name(archive, member.name)
+            path = PurePosixPath(member.name)
+            # The filter of tarfile resolves links on disk, which older Pythons can be misled about by chains of them;
+            # where nothing is ever written through a link there is no chain.
+            if member.issym():
+                links.add(path)
+            through = links & {*path.parents, *([PurePosixPath(member.linkname)] if member.islnk() else [])}
+            if through:
+                raise UnsafeArchive(f"{archive}: member {member.name!r} goes through a link; nothing was unpacked")
+            try:
+                content.extract(member, folder, filter="data")
+            except tarfile.FilterError as error:
+                raise UnsafeArchive(f"{archive}: member {member.name!r}: {error}; nothing was unpacked") from error
+            bar.update(member.size)
+
+
+def _gunzip(archive: Path, folder: Path, bar: tqdm) -> None:
+    with gzip.open(archive) as content, (folder / archive.stem).open("wb") as file:
+        while chunk := content.read(1 << 20):
+            file.write(chunk)
+            bar.update(len(chunk))
+
+
+def _check_name(archive: Path, name: str) -> None:
+    if ".." in SEPARATOR.split(name) or name[:1] in ("/", "\\") or name[1:2] == ":":
+        raise UnsafeArchive(f"{archive}: member {name!r} lies outside the folder; nothing was unpacked")
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move the content of a folder into another on the same disk; folders that both have are merged."""
+    for entry in source.iterdir():
+        goal = target / entry.name
+        if entry.is_dir() and not entry.is_symlink() and goal.is_dir():
+            _move(entry, goal)
+        else:
+            os.replace(entry, goal)
