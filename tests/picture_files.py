@@ -9,7 +9,7 @@ from PIL import Image
 
 from lib.data.paths import REPOSITORY
 
-SHARED = Path(os.environ.get("DATA") or REPOSITORY.parent / "shared" / "data")
+SHARED = (REPOSITORY / (os.environ.get("DATA") or Path("..", "shared", "data"))).resolve()  # the real corpora, if any
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (12, 9)) -> bytes:

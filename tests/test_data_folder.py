@@ -147,17 +147,21 @@ def test_damaged_pictures_are_named_when_they_are_opened(tmp_path, monkeypatch):
             "page.jpg": "\n <!DOCTYPE html><html><body>404 Not Found</body></html>",
             "huge.png": png.read_bytes(),
             "whole.jpg": jpeg(),
+            "gone.jpg": jpeg(),
         }
-        | {f"{name}.txt": name for name in ("truncated", "broken", "zero", "page", "huge", "whole")},
+        | {f"{name}.txt": name for name in ("truncated", "broken", "zero", "page", "huge", "whole", "gone")},
     )
     corpus = load("folder", tmp_path)
-    assert len(corpus) == 6  # loading opens no picture
+    assert len(corpus) == 7  # loading opens no picture
+    (tmp_path / "gone.jpg").unlink()
+    (tmp_path / "gone.jpg").mkdir()
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     for name, why in {
         "truncated": r"truncated\.jpg",
         "broken": r"broken\.png",
         "zero": r"zero\.jpg is not a readable image \(it is empty\)",
         "page": r"page\.jpg is not a readable image \(it is a web page",
+        "gone": r"gone\.jpg is not a readable image",
         "huge": r"huge\.png is refused, it would need too much memory",
     }.items():
         with pytest.raises(OSError, match=rf"image \d: .*{why}"):

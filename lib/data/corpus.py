@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,12 +32,14 @@ def open_image(file: str | Path | BinaryIO, where: str) -> Image.Image:
 
 def _why(file: str | Path | BinaryIO) -> str:
     """The two most common reasons why something is no picture; empty where it is another one."""
-    if isinstance(file, str | Path):
+    if not isinstance(file, str | Path):
+        file.seek(0)
+        head = file.read(256)
+    elif Path(file).is_file() and os.access(file, os.R_OK):
         with open(file, "rb") as stream:
             head = stream.read(256)
     else:
-        file.seek(0)
-        head = file.read(256)
+        return ""
     if not head:
         return "it is empty"
     return "it is a web page, not a picture" if re.match(rb"\s*<(!doctype|html)", head, re.IGNORECASE) else ""

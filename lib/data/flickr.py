@@ -64,7 +64,9 @@ def load_flickr30k(
 
     `annotations` is "karpathy" (dataset_flickr30k.json), "token" (results_20130124.token with the split lists of
     Flickr30k Entities or multi30k beside it), "multi30k" (line-aligned `{train,val,test_2016}.{1..5}.en.gz`), or
-    "auto": the first of them that is there. `unlisted` and `photos` are as for Flickr8k.
+    "auto": the first of them that is there. `unlisted` and `photos` are as for Flickr8k. Most photos of Flickr8k are
+    in Flickr30k, too (their numbers before the underscore agree): what is trained on one must not be tested on the
+    other without a leak check.
     """
     check_choice("annotations", annotations, ("auto", *KINDS_30K))
     check_split(unlisted)

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lib.data.corpus import SPLITS, Corpus, ImageFiles
-from lib.data.paths import REPOSITORY, data_dir
+from lib.data.paths import data_dir
+from lib.data.registry import read_entry
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-# Tried in this order where a text is no UTF-8. GB18030 comes first because it refuses most text of another encoding,
-# while cp1252 takes nearly everything; which one is right stays a guess, so every repair is reported.
+# Tried in this order where a text is no UTF-8. Which one is right is a guess: GB18030 refuses an accented letter of a
+# Western encoding before a space or at the end, and takes it for half a Chinese character before another letter;
+# cp1252 takes nearly everything, so it comes last. Every repair is reported with the encoding.
 FALLBACKS = ("gb18030", "cp1252")
 HASHTAG = re.compile(r"(?<!&)#(\w+)")  # not the number in the HTML entity &#39;
 
@@ -49,10 +51,7 @@ def find_optional(root: Path, *candidates: str) -> Path | None:
 
 def how_to_get(name: str) -> str:
     """One sentence out of data/registry.yaml: what to do to have this corpus."""
-    import yaml
-
-    registry = yaml.safe_load((REPOSITORY / "data" / "registry.yaml").read_text(encoding="utf-8"))
-    return f"To get it: {' '.join(registry[name]['obtain'].split())}"
+    return f"To get it: {read_entry(name).obtain}"
 
 
 def listing(folder: Path) -> dict[str, None]:
