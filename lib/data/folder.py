@@ -33,8 +33,8 @@ def load(
     The caption is x.txt, or the field "caption" of x.json; tags are the list "tags" of x.json and, with
     `tags_from_text`, the words behind # in the caption. A text that is no UTF-8 is reported in `problems` and, with
     `undecodable="repair"`, read by the first of `encodings` that can (a guess: name the one of your files if you know
-    it), else with U+FFFD in the place of what is unreadable; "drop" leaves its picture out. `split` is the split of all pictures, or "folders" where the first
-    folder below root is called train, val, test or web.
+    it), else with U+FFFD in the place of what is unreadable; "drop" leaves its picture out. `split` is the split of
+    all pictures, or "folders" where the first folder below root is called train, val, test or web.
     """
     if split != "folders":
         check_split(split)
