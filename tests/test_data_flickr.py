@@ -151,11 +151,12 @@ def test_incomplete_records_of_a_split_file(flickr8k):
     entries[2]["split"] = "extra"
     entries[3]["filename"] = entries[0]["filename"]
     entries[4]["sentences"][0]["raw"] = "  "
+    entries[6]["sentences"][3]["raw"] = None
     write(flickr8k, {"dataset_flickr8k.json": json.dumps({"images": entries})})
     corpus = load("flickr8k", flickr8k, annotations="karpathy")
-    assert corpus.image_ids == [NAMES[0], *NAMES[4:]]
+    assert corpus.image_ids == [NAMES[0], NAMES[4], NAMES[5]]
     assert len(corpus.captions[1]) == 4
-    for row, what in [(2, "sentences"), (3, "'extra'"), (4, "twice"), (5, "1 empty caption")]:
+    for row, what in [(2, "sentences"), (3, "'extra'"), (4, "twice"), (5, "1 empty caption"), (7, "is no text")]:
         assert any(f"json, row {row}:" in p and what in p for p in corpus.problems), corpus.problems
 
 
@@ -176,6 +177,14 @@ def test_flickr30k_multi30k(flickr30k):
 def test_multi30k_that_does_not_fit_line_by_line_is_refused(flickr30k):
     write(flickr30k, {"val.3.en.gz": gzip.compress(b"one\ntwo\n")})
     with pytest.raises(ValueError, match=r"val\.3\.en\.gz has 2 lines, .*val_images\.txt has 1"):
+        load("flickr30k", flickr30k)
+
+
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_a_damaged_gzip_file_is_named(flickr30k, damage):
+    path = flickr30k / "val.2.en.gz"
+    path.write_bytes(path.read_bytes()[:-6] if damage == "cut" else b"no gzip")
+    with pytest.raises(ValueError, match=r"val\.2\.en\.gz cannot be unpacked .*fetch it again"):
         load("flickr30k", flickr30k)
 
 

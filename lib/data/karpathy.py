@@ -28,6 +28,11 @@ def read_karpathy(path: Path, items: Items) -> Iterator[Entry]:
         where = items.at(path, row)
         try:
             captions = [sentence["raw"] for sentence in record["sentences"]]
-            yield Entry(where, record, record["filename"], record["split"], captions)
+            filename, split = record["filename"], record["split"]
         except (KeyError, TypeError) as error:
             items.report(where, f"no record of a picture (lacks {error}); left out")
+            continue
+        if all(isinstance(text, str) for text in (filename, split, *captions)):
+            yield Entry(where, record, filename, split, captions)
+        else:
+            items.report(where, "filename, split or a caption is no text; left out")

@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,12 +157,17 @@ class Items:
 
     def lines(self, path: Path, fallbacks: Sequence[str] = FALLBACKS) -> Iterator[tuple[int, str]]:
         """Row (from 1) and text of each line of a text file, also gzipped; repaired lines are reported."""
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for row, raw in enumerate(file, 1):
-                text, repair = decode(raw, fallbacks)
-                if repair:
-                    self.report(self.at(path, row), repair)
-                yield row, text.rstrip("\r\n")
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            try:
+                content = gzip.decompress(content)
+            except (OSError, EOFError, zlib.error) as error:
+                raise ValueError(f"corpus {self.name}: {path} cannot be unpacked ({error}); fetch it again") from error
+        for row, raw in enumerate(io.BytesIO(content), 1):
+            text, repair = decode(raw, fallbacks)
+            if repair:
+                self.report(self.at(path, row), repair)
+            yield row, text.rstrip("\r\n")
 
     def json(self, path: Path, *fields: str) -> Any:
         """The content of a JSON file; ValueError with its name where it is none or lacks one of these fields."""
