@@ -34,8 +34,8 @@ class _Again(Exception):
     """An answer that a new request may better."""
 
 
-def download(file: RemoteFile, target: Path, *, timeout: float = 30.0, progress: bool = True) -> Path:
-    """Fetch `file` to `target` from the first of its urls that gives it whole; returns `target`.
+def download(file: RemoteFile, target: Path, *, timeout: float = 30.0, progress: bool = True) -> str:
+    """Fetch `file` to `target` from the first of its urls that gives it whole; returns its SHA-256.
 
     Bytes arrive in `<target>.part`, which the next call continues, and are renamed when size and SHA-256 are those of
     the registry. `timeout` is how many seconds a server may be silent. Raises DownloadError where every mirror fails;
@@ -45,10 +45,8 @@ def download(file: RemoteFile, target: Path, *, timeout: float = 30.0, progress:
     failures = []
     with _session() as session:
         for url in file.urls:
-            transfer = _Transfer(session, url, file, target, timeout, progress)
             try:
-                transfer.run()
-                return target
+                return _Transfer(session, url, file, target, timeout, progress).run()
             except DownloadError as error:
                 failures.append(f"{url}: {error}")
     tried = "\n".join(f"  {failure}" for failure in failures) or "  it has no address in the registry"
@@ -102,20 +100,22 @@ class _Transfer:
         self.part = target.with_name(f"{target.name}.part")
         self.state = target.with_name(f"{target.name}.part.json")
 
-    def run(self) -> None:
-        """Bring the file to its target, or raise DownloadError."""
-        continued = self.have() > 0
-        self._until_whole()
-        try:
-            verify(self.part, self.file, self.progress)
-        except DownloadError:
-            os.replace(self.part, self.target.with_name(f"{self.target.name}.rejected"))
-            if not continued:
-                raise
-            self._until_whole()  # the bytes from before may have been of another version or mirror
-            verify(self.part, self.file, self.progress)
-        os.replace(self.part, self.target)
-        self.state.unlink(missing_ok=True)
+    def run(self) -> str:
+        """Bring the file to its target and return its SHA-256, or raise DownloadError."""
+        while True:
+            fresh = self.have() == 0
+            self._until_whole()
+            try:
+                digest = verify(self.part, self.file, self.progress)
+            except DownloadError:
+                os.replace(self.part, self.target.with_name(f"{self.target.name}.rejected"))
+                self.state.unlink(missing_ok=True)
+                if fresh:
+                    raise
+                continue  # bytes from before may have been of another version or mirror
+            os.replace(self.part, self.target)
+            self.state.unlink(missing_ok=True)
+            return digest
 
     def have(self) -> int:
         """Bytes that have arrived."""

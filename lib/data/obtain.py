@@ -7,7 +7,7 @@ from typing import Any
 
 from lib.data.download import DownloadError, download, verify
 from lib.data.paths import atomic_path
-from lib.data.registry import Entry, RemoteFile
+from lib.data.registry import Entry, RemoteFile, there
 from lib.data.unpack import unpack
 
 RECORD = ".get.json"  # what was verified and unpacked, so that a second call is a matter of a moment
@@ -59,8 +59,8 @@ def _get_file(file: RemoteFile, root: Path, progress: bool) -> str:
     """Bring one file to its place; says in a few words what was done."""
     record = _read_record(root)
     known = record.get(file.name, {})
-    there = bool(file.gives) and all(any(root.glob(pattern)) for pattern in file.gives)
-    if there and not known.get("unpacking"):
+    complete = bool(file.gives) and all(there(root, pattern) for pattern in file.gives)
+    if complete and not known.get("unpacking"):
         return f"{file.name} is unpacked already"
     target = root / file.name if file.unpack else root / file.folder / file.name
     done = "was there, "
@@ -68,12 +68,11 @@ def _get_file(file: RemoteFile, root: Path, progress: bool) -> str:
         if not file.urls:
             size = "" if file.bytes is None else f" ({file.bytes:,} bytes)"
             raise DownloadError(f"{file.name}{size} has to be put into {target.parent} by hand; then run this again")
-        download(file, target, progress=progress)
+        known = {"sha256": download(file, target, progress=progress), "stamp": _stamp(target)}
         done = "downloaded, "
-    stamp = [target.stat().st_size, target.stat().st_mtime_ns]
-    if known.get("stamp") != stamp:
+    elif known.get("stamp") != _stamp(target):
         try:
-            known = {"stamp": stamp, "sha256": verify(target, file, progress)}
+            known = {"sha256": verify(target, file, progress), "stamp": _stamp(target)}
         except DownloadError as error:
             raise DownloadError(f"{error}; move it away and run this again") from error
     verified = "verified" if file.sha256 else "no SHA-256 is registered to verify it by"
@@ -84,6 +83,11 @@ def _get_file(file: RemoteFile, root: Path, progress: bool) -> str:
     unpack(target, root / file.folder, progress)
     _write_record(root, {**record, file.name: known})
     return f"{file.name} {done}{verified}, unpacked; it may be deleted"
+
+
+def _stamp(path: Path) -> list[int]:
+    """What changes when a file does, without reading it."""
+    return [path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def _read_record(root: Path) -> dict:

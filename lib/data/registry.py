@@ -54,11 +54,12 @@ class Entry:
 
     def missing(self, root: Path) -> list[str]:
         """What of the expected layout is not in this folder; a line "a | b" of the layout is fulfilled by either."""
-        return [line for line in self.layout if not any(_there(root, choice) for choice in line.split("|"))]
+        return [line for line in self.layout if not there(root, line)]
 
 
-def _there(root: Path, pattern: str) -> bool:
-    return next(root.glob(pattern.strip()), None) is not None
+def there(root: Path, pattern: str) -> bool:
+    """Whether a folder has a file that fits a pattern, or one side of a pattern "a | b"."""
+    return any(next(root.glob(choice.strip()), None) is not None for choice in pattern.split("|"))
 
 
 def read_registry(path: Path = REGISTRY) -> dict[str, Entry]:
@@ -90,23 +91,20 @@ def _entry(name: str, values: Any, where: str) -> Entry:
         _check(values[field].strip(), f"{where}: {field} is empty")
     files = [_file(file, f"{where}, files, row {row}") for row, file in enumerate(values.get("files", ()), 1)]
     _check(len({file.name for file in files}) == len(files), f"{where}: files names one file twice")
-    for pattern in values.get("layout", ()):
-        _check(isinstance(pattern, str), f"{where}: layout has {pattern!r}, which is no text")
-        for choice in pattern.split("|"):
-            _check(_inside(choice.strip()), f"{where}: layout {choice.strip()!r} is no path inside the corpus")
-    layout = tuple(values.get("layout", ()))
+    layout = _patterns(values.get("layout", ()), f"{where}: layout")
+    unknown = (values.get("counts") or {}).keys() - {"images", "captions", "labels", "train", "val", "test", "web"}
+    _check(not unknown, f"{where}: counts has unknown {', '.join(sorted(map(str, unknown)))}")
     return Entry(**{**values, "obtain": " ".join(values["obtain"].split()), "files": tuple(files), "layout": layout})
 
 
 def _file(values: Any, where: str) -> RemoteFile:
     values = _fields(RemoteFile, _mapping(values, where), where)
-    file = RemoteFile(**{**values, "urls": tuple(values.get("urls", ())), "gives": tuple(values.get("gives", ()))})
+    gives = _patterns(values.get("gives", ()), f"{where}: gives")
+    file = RemoteFile(**{**values, "urls": tuple(values.get("urls", ())), "gives": gives})
     for url in file.urls:
         _check(re.match(r"https?://", str(url)), f"{where}: {url!r} is no http address")
     _check(file.name and PurePosixPath(file.name).name == file.name, f"{where}: {file.name!r} is no plain file name")
     _check(_inside(file.folder), f"{where}: folder {file.folder!r} lies outside the corpus")
-    for pattern in file.gives:
-        _check(isinstance(pattern, str) and _inside(pattern), f"{where}: {pattern!r} is no path inside the corpus")
     _check(bool(file.gives) == file.unpack, f"{where}: gives belongs to files that are unpacked, and they need it")
     _check(file.sha256 is None or SHA256.fullmatch(file.sha256), f"{where}: sha256 is no 64 hexadecimal digits")
     _check(file.bytes is None or file.bytes > 0, f"{where}: bytes is {file.bytes}")
@@ -115,6 +113,14 @@ def _file(values: Any, where: str) -> RemoteFile:
         f"{where}: {file.name} cannot be unpacked, its name ends in none of {', '.join(ARCHIVES)}",
     )
     return file
+
+
+def _patterns(values: list | tuple, where: str) -> tuple:
+    for pattern in values:
+        _check(isinstance(pattern, str), f"{where} has {pattern!r}, which is no text")
+        for choice in pattern.split("|"):
+            _check(choice.strip() and _inside(choice.strip()), f"{where} {choice!r} is no path inside the corpus")
+    return tuple(values)
 
 
 def _fields(kind: type, values: Mapping, where: str) -> dict:

@@ -1,0 +1,104 @@
+"""python -m lib.data {list,get,check}: which corpora there are, bring one here, look at every item of it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lib.data import load
+from lib.data.check import check, format_findings, write_findings
+from lib.data.obtain import NotObtained, obtain
+from lib.data.paths import cache_dir
+from lib.data.registry import Entry, read_entry, read_registry
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns 0 when all is well, 1 when something is missing or wrong, 2 for a wrong command."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (NotObtained, OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lib.data", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="{list,get,check}")
+    for name, command, text in (
+        ("list", _list, "the corpora of data/registry.yaml, and which are here"),
+        ("get", _get, "download, verify and unpack a corpus, or say what to do by hand"),
+        ("check", _check, "open every picture of a corpus; report what is missing, damaged or double"),
+    ):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        if name != "list":
+            sub.add_argument("name", metavar="NAME", help="name of the corpus, as in list")
+            sub.add_argument(
+                "--root", type=Path, help="its folder (default: NAME in data/raw, or in the variable DATA)"
+            )
+        if name == "check":
+            sub.add_argument("--out", type=Path, help="report as CSV (default: data/cache/check/NAME.csv)")
+            sub.add_argument("--threads", type=int, default=4, help="pictures that are read at once (default: 4)")
+    return parser
+
+
+def _list(options: argparse.Namespace) -> int:
+    entries = read_registry().values()
+    width = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        print(f"{entry.name:<{width}}  {_how(entry):<10}  {_state(entry):<8}  {entry.title}")
+    return 0
+
+
+def _how(entry: Entry) -> str:
+    """The way to have it, in a word or two."""
+    if entry.taken_down:
+        return "taken down"
+    if entry.form:
+        return "form"
+    if any(file.urls for file in entry.files):
+        return "download"
+    return "by hand" if entry.layout else "-"
+
+
+def _state(entry: Entry) -> str:
+    if not entry.layout:
+        return "-"
+    missing = len(entry.missing(entry.root()))
+    return "here" if missing == 0 else "in part" if missing < len(entry.layout) else "not here"
+
+
+def _get(options: argparse.Namespace) -> int:
+    entry = read_entry(options.name)
+    obtain(entry, entry.root(options.root))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    entry = read_entry(options.name)
+    corpus = load(options.name, root=options.root)
+    print(corpus)
+    findings = check(corpus, threads=options.threads)
+    out = options.out or cache_dir("check") / f"{options.name}.csv"
+    write_findings(out, findings)
+    if findings:
+        print(format_findings(findings))
+    for wrong in _wrong_counts(entry, corpus):
+        print(wrong)
+    print(f"{len(corpus):,} pictures, {len(findings):,} findings; all of them in {out}")
+    return 1 if findings or _wrong_counts(entry, corpus) else 0
+
+
+def _wrong_counts(entry: Entry, corpus) -> list[str]:
+    """Where the corpus has not the numbers of the registry."""
+    has = {"images": len(corpus), "captions": len(corpus.texts()[0]), "labels": len(corpus.label_names)}
+    has |= {split: int((corpus.split == split).sum()) for split in ("train", "val", "test", "web")}
+    return [
+        f"{has[what]:,} {what}, not the {number:,} of the registry"
+        for what, number in (entry.counts or {}).items()
+        if has[what] != number
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
