@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from torchmetrics.retrieval import RetrievalMAP, RetrievalPrecision
 
 from lib.evaluation import map_at_r, mean_average_precision, precision_at_k
-from lib.evaluation.labels import _sorted_keys
+from lib.evaluation.labels import _keys, _sort
 
 
 def one_query(scores, relevant):
@@ -140,7 +140,7 @@ def test_constant_embeddings_score_what_random_ones_do():
 def test_keys_sort_like_scores(scores, bits):
     scores = torch.tensor(scores)
     relevant = torch.tensor([bool(bits >> place & 1) for place in range(len(scores))])
-    keys = _sorted_keys(scores[None], relevant[None])[0]
+    keys = _sort(_keys(scores[None], relevant[None]))[0]
     assert (keys & 1).sum() == relevant.sum()
     # undo the key: the scores come back in descending order, rounded to 23 bits
     bits = torch.where(keys < 0, keys ^ 0x7FFFFFFF, keys) & -2

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from lib.evaluation.scoring import EmbeddingScores, full_float32
 
-TILE = 1_000_000  # scores held at a time, about ten times over
+TILE = 8_000_000  # scores ranked at a time, 32 MB
+IN_CACHE = 16  # they are made, and after sorting measured, in so many parts that stay in cache
 
 Measure = Callable[[Tensor, Tensor, Tensor], Tensor]  # relevance, gain (q, G), relevant items (q,) -> (q,)
 
@@ -132,14 +133,15 @@ def _mean(measure: Measure, queries, gallery, query_labels, gallery_labels, cosi
     gallery_labels = _labels(gallery_labels, "gallery_labels", scores.columns)
     if query_labels.shape[1] != gallery_labels.shape[1]:
         raise ValueError(f"{query_labels.shape[1]} labels of queries, {gallery_labels.shape[1]} of the gallery")
-    per_query, everything = [], slice(0, len(gallery))
+    places = torch.arange(1, len(gallery) + 1, device=scores.rows.device)
     step = max(1, tile // len(gallery))
+    per_query = []
     with full_float32():
         for start in range(0, len(queries), step):
             rows = slice(start, min(start + step, len(queries)))
-            shares_label = torch.mm(query_labels[rows], gallery_labels.T) > 0
-            keys = _sorted_keys(scores(rows, everything), shares_label)
-            per_query.append(measure(*_expected(keys), shares_label.sum(1)).double().cpu())
+            keys = _ranking(scores, rows, query_labels[rows], gallery_labels, tile // IN_CACHE)
+            for part in keys.split(max(1, step // IN_CACHE)):
+                per_query.append(measure(*_expected(part, places)).double().cpu())
     return MeanOverQueries(torch.cat(per_query).numpy())
 
 
@@ -151,38 +153,54 @@ def _labels(labels: Tensor | np.ndarray, name: str, embeddings: Tensor) -> Tenso
     return labels.to(embeddings.device, torch.float32)
 
 
-def _sorted_keys(scores: Tensor, relevant: Tensor) -> Tensor:
-    """Scores (q, G) as int32 keys in ranking order, best first; the last bit says whether the item is relevant.
+def _ranking(scores: EmbeddingScores, rows: slice, query_labels: Tensor, gallery_labels: Tensor, tile: int) -> Tensor:
+    """Sorted keys (q, G) of the whole gallery for some queries."""
+    queries, items = len(query_labels), len(gallery_labels)
+    keys = torch.empty(queries, items, dtype=torch.int32, device=query_labels.device)
+    width = max(1, tile // queries)
+    for left in range(0, items, width):
+        columns = slice(left, min(left + width, items))
+        shares_label = torch.mm(query_labels, gallery_labels[columns].T) > 0
+        keys[:, columns] = _keys(scores(rows, columns), shares_label)
+    return _sort(keys)
 
-    The bits of a positive float grow with its value; those of a negative one are turned round. Subtracting
-    from zero puts the best first, and also makes one zero of 0.0 and -0.0.
+
+def _keys(scores: Tensor, relevant: Tensor) -> Tensor:
+    """Scores and relevance (q, G) as int32 keys that rise as scores fall; the last bit says if it is relevant.
+
+    The bits of a positive float grow with its value, those of a negative one are turned round. Subtracting
+    from zero puts the best first, and makes one zero of 0.0 and -0.0.
     """
     keys = (0 - scores).view(torch.int32)
     keys ^= (keys >> 31).bitwise_and_(0x7FFFFFFF)
-    keys.bitwise_and_(-2).bitwise_or_(relevant)
-    if keys.is_cuda:
+    return keys.bitwise_and_(-2).bitwise_or_(relevant)
+
+
+def _sort(keys: Tensor) -> Tensor:
+    """Every row in ascending order; may sort in place."""
+    if keys.device.type != "cpu":
         return keys.sort(dim=1).values
-    # numpy sorts rows of integers five times faster than torch, and outside the interpreter lock
+    # numpy sorts rows of integers several times faster than torch, and outside the interpreter lock
     parts = np.array_split(keys.numpy(), torch.get_num_threads())
     with ThreadPoolExecutor(len(parts)) as pool:
         list(pool.map(lambda part: part.sort(axis=1), parts))
     return keys
 
 
-def _expected(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """At every place of the sorted keys (q, G), over all orders of the items that tie, both (q, G) float32:
+def _expected(keys: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """At each of the places (G,) of the sorted keys (q, G), over all orders of the items that tie, (q, G) float32:
 
     relevance: the probability that the item there is relevant. gain: the expectation of the precision there
-    if it is relevant, else 0.
+    if it is relevant, else 0. And how many items are relevant to each query, (q,) float32.
     """
-    places = torch.arange(1, keys.shape[1] + 1, device=keys.device)
     relevance = (keys & 1).float()
     seen = relevance.cumsum(1)
     gain = (relevance * seen).div_(places)
 
     # A run of n tied items, r relevant, after `before` relevant ones: each place is relevant with r / n, and
     # then (r - 1) / (n - 1) of the places of the run above it are expected to be.
-    row, left = ((keys[:, 1:] ^ keys[:, :-1]).bitwise_and_(-2) == 0).nonzero(as_tuple=True)
+    score = keys >> 1
+    row, left = (score[:, 1:] == score[:, :-1]).nonzero(as_tuple=True)
     if len(row):
         first = torch.ones(len(row), dtype=torch.bool, device=keys.device)
         first[1:] = (left[1:] != left[:-1] + 1) | (row[1:] != row[:-1])
@@ -197,4 +215,4 @@ def _expected(keys: Tensor) -> tuple[Tensor, Tensor]:
         above = before[run] + offset * ((r - 1) / (n - 1))[run]
         relevance[row[run], place] = share
         gain[row[run], place] = share * (above + 1) / (place + 1)
-    return relevance, gain
+    return relevance, gain, seen[:, -1]
