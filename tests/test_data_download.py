@@ -74,6 +74,13 @@ class Handler(BaseHTTPRequestHandler):
         """No Range, no version: everything from the start."""
         self.reply(CONTENT)
 
+    def confused(self):
+        """Answers a Range with another one the first time it is asked."""
+        if self.headers.get("Range") and len(self.server.log) == 1:
+            self.reply(CONTENT, status=206, headers={"Content-Range": f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}"})
+        else:
+            self.good()
+
     def wrong(self):
         self.reply(b"x" * len(CONTENT))
 
@@ -217,6 +224,14 @@ def test_another_version_is_not_appended(fetch, server):
     """Without a SHA-256 only If-Range stands between two versions."""
     assert fetch("changes", sha256=None).read_bytes() == bytes([2]) * len(CONTENT)
     assert server.log[1][1:] == ("bytes=400000-", '"v1"')
+
+
+def test_bytes_that_were_not_asked_for_are_not_appended(fetch, server):
+    fetch.folder.mkdir()
+    fetch.folder.joinpath("a.zip.part").write_bytes(CONTENT[:1000])
+    assert fetch("confused").read_bytes() == CONTENT
+    assert fetch.beside() == ["a.zip"]  # nothing was rejected
+    assert [asked for _, asked, _ in server.log] == ["bytes=1000-", None]
 
 
 def test_without_sha256_bytes_of_an_unknown_origin_are_not_used(fetch, server):
