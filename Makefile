@@ -2,7 +2,7 @@
 # They need Python 3.11, 3.12 or 3.13 and nothing else; the first call makes the environment in .venv.
 
 PROFILE ?= openmoji
-JOBS ?= 1
+JOBS ?= 2
 ONLY ?=
 TESTS ?= tests
 VENV ?= .venv
@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 
 help:
 	@echo "make run      run the notebooks; results and overview in runs/$(PROFILE)/index.html (skips what is done)"
-	@echo "              PROFILE=smoke for a quick try, ONLY=\"03 04\" for some, JOBS=2 for two at a time"
+	@echo "              PROFILE=smoke for a quick try, ONLY=\"03 04\" for some, JOBS=1 for one at a time"
 	@echo "make test     check the style and run all tests (TESTS=tests/test_x.py for some)"
 	@echo "make record   take the finished run into results/ and notebooks/ (PROFILE=...)"
 	@echo "make lint     check the style only"
