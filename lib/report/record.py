@@ -9,6 +9,7 @@ The recorded outputs are normalised, so that recording the same run twice change
 import argparse
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def _record_one(path: Path, run: Path, results: Path) -> str | None:
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
     if recorded is not None:
+        if (picture := run / "picture.png").exists():  # of the default profile alone: its pictures may be shown
+            shutil.copyfile(picture, target.with_suffix(".png"))
         write_text(path, recorded)
     return None
 
