@@ -152,8 +152,17 @@ def test_normalising_keeps_what_a_reader_needs():
     kept = normalise(outputs, 7, {"/repo": ".", "/repo/runs": "run"})
     assert kept == [
         new_output("stream", text=" 2 of 2\nin run/x and /repository\n"),
-        new_output("display_data", data={"image/png": PNG, "text/plain": "<Figure>"}),
+        new_output("display_data", data={"image/png": PNG}),
         new_output("execute_result", data={"text/plain": "'./a'"}, execution_count=7),
+    ]
+
+
+def test_plain_text_beside_html_is_left_out():
+    table = new_output("display_data", data={"text/html": "<table/>", "text/plain": "<Styler at 0x7f01>"})
+    plain = new_output("display_data", data={"text/plain": "42"})
+    assert [output.data for output in normalise([table, plain], 1, {})] == [
+        {"text/html": "<table/>"},
+        {"text/plain": "42"},
     ]
 
 

@@ -100,8 +100,9 @@ def _with_outputs(path: Path, run: Path, result) -> str:
 def normalise(outputs: list, number: int, paths: dict[str, str]) -> list:
     """Outputs of code cell `number` without what differs from run to run or from machine to machine.
 
-    Left out: standard error (progress bars, warnings), widgets, metadata. Text printed over by a carriage return
-    keeps its last state, adjoining prints are joined, and each of `paths` is written as its replacement.
+    Left out: standard error (progress bars, warnings), widgets, metadata, and the plain text beside HTML or a picture,
+    which no front end shows and which may hold a memory address. Text printed over by a carriage return keeps its
+    last state, adjoining prints are joined, and each of `paths` is written as its replacement.
     """
     kept = []
     for output in outputs:
@@ -120,7 +121,9 @@ def normalise(outputs: list, number: int, paths: dict[str, str]) -> list:
             output.text = "\n".join(_last_state(line) for line in output.text.split("\n"))
             output.text = _shorten(output.text, paths)
         else:
-            output.data = {kind: _shorten(value, paths) for kind, value in output.data.items()}
+            rich = any(kind in output.data for kind in ("text/html", "text/markdown", "image/png"))
+            kinds = [kind for kind in output.data if not (rich and kind == "text/plain")]
+            output.data = {kind: _shorten(output.data[kind], paths) for kind in kinds}
     return kept
 
 
