@@ -19,7 +19,7 @@ def expected_row(path: Path) -> str:
     question = re.search(r"\*\*Question\.\*\* (.*?\?)", header).group(1)
     minutes = re.search(r"(\d+) minutes? on a laptop", header).group(1)
     first = json.loads((ROOT / "results" / "openmoji" / f"{path.stem}.json").read_text())["rows"][0]
-    reached = f"{first['method']}: {heading(first['metric'])} {first['mean']:.1f}"
+    reached = f"{first['method']} ({first['setting']}): {heading(first['metric'])} {first['mean']:.1f}"
     return f"| [{path.stem}](notebooks/{path.name}) | {question} | {minutes} | {reached} |"
 
 
