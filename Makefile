@@ -25,7 +25,7 @@ run: $(READY)
 	@$(BIN)/python -m lib.run --profile $(PROFILE) --jobs $(JOBS) --resume $(if $(ONLY),--only $(ONLY))
 
 test: lint
-	@echo "running the tests (about 15 minutes on 2 cores; the notebooks with tiny settings are among them)"
+	@echo "running the tests (about 10 minutes on 2 cores; the notebooks with tiny settings are among them)"
 	@$(BIN)/python -m pytest $(TESTS)
 
 lint: $(READY)
