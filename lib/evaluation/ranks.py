@@ -5,8 +5,9 @@ counters. A tile of images and *all their own captions* comes first, because it 
 these images and captions; then the images meet the other captions. So an evaluation costs one matrix product
 and a few passes over tiles that are still in cache.
 
-A positive's score is read from the very tile in which its rivals are scored, never computed on the side, so
-that no rounding of a matrix product can put it above or below its equals.
+A positive's score is read from a tile, never computed on the side, and scores are compared exactly. Equal pairs in one
+tile tie exactly; in tiles of different shapes a matrix product may round them differently in the last bit, so that
+exact duplicates in different tiles can miss a tie.
 """
 
 from __future__ import annotations
