@@ -112,12 +112,24 @@ def test_rank_and_hit_are_expectations_over_every_order_of_the_ties(higher, tied
         assert ranks.hit(k).item() == pytest.approx((orders <= k).mean())
 
 
-@pytest.mark.parametrize("value", [1.0, -0.3])
-@pytest.mark.parametrize("tile", [50, None])
-def test_constant_embeddings_score_exactly_chance(value, tile):
+@pytest.mark.parametrize("dimensions", [7, 300, 1024])
+@pytest.mark.parametrize("tile", [50, 999, None])
+@pytest.mark.parametrize("cosine", [True, False])
+def test_constant_embeddings_score_exactly_chance(dimensions, tile, cosine):
+    """Whatever the shapes of the tiles: matrix products of different shapes round the same numbers differently."""
     owner = torch.tensor([0, 0, 0, 1, 1, 2, 4, 4, 4, 4, 4, 6, 7, 8, 8, 9, 11, 12, 12])
-    scores = evaluate(torch.full((13, 7), value), torch.full((19, 7), 0.1), owner, tile=tile)
+    generator = torch.Generator().manual_seed(dimensions)
+    x, y = (torch.randn(dimensions, generator=generator) for _ in range(2))
+    scores = evaluate(x.expand(13, -1), y.expand(19, -1), owner, cosine=cosine, tile=tile)
     assert scores.as_dict() == pytest.approx(chance(13, owner))
+
+
+def test_embeddings_collapsed_up_to_rounding_noise_score_exactly_chance():
+    generator = torch.Generator().manual_seed(0)
+    point, owner = torch.randn(256, generator=generator), torch.arange(2000) // 5
+    x = point + 1e-7 * torch.randn(400, 256, generator=generator)
+    y = point + 1e-7 * torch.randn(2000, 256, generator=generator)
+    assert evaluate(x, y, owner, tile=40_000).as_dict() == pytest.approx(chance(400, owner))
 
 
 def test_chance_is_what_random_similarities_score_on_average():
@@ -129,17 +141,6 @@ def test_chance_is_what_random_similarities_score_on_average():
         if "medr" not in name:
             values = np.array([run[name] for run in runs])
             assert abs(values.mean() - expected[name]) < 4 * values.std() / math.sqrt(len(values)), name
-
-
-def test_embeddings_collapsed_up_to_rounding_noise_stay_at_chance():
-    generator = torch.Generator().manual_seed(0)
-    point, owner = torch.randn(256, generator=generator), torch.arange(2000) // 5
-    x = point + 1e-7 * torch.randn(400, 256, generator=generator)
-    y = point + 1e-7 * torch.randn(2000, 256, generator=generator)
-    scores, expected = evaluate(x, y, owner, tile=40_000).as_dict(), chance(400, owner)
-    assert scores["t2i_r10"] == pytest.approx(expected["t2i_r10"], abs=2)
-    assert scores["i2t_r10"] == pytest.approx(expected["i2t_r10"], abs=4)
-    assert scores["t2i_meanr"] == pytest.approx(expected["t2i_meanr"], rel=0.1)
 
 
 def test_identical_embeddings_tie_exactly_wherever_they_lie():
@@ -319,7 +320,7 @@ def test_bad_protocol_or_similarity_is_named():
 PEAK = """
 import resource, torch
 from lib.evaluation import evaluate
-torch.set_num_threads(1)
+torch.set_num_threads(2)
 owner = torch.arange(20_000) // 5
 x, y = torch.randn(4_000, 16), torch.randn(20_000, 16)
 evaluate(x[:100], y[:500], owner[:500])  # what libraries allocate once

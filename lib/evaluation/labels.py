@@ -15,16 +15,16 @@ instead of scores with an index.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lib.evaluation.parallel import ROW_MULTIPLE, for_each, workers
 from lib.evaluation.scoring import EmbeddingScores, full_float32
 
 TILE = 8_000_000  # scores ranked at a time, 32 MB
-IN_CACHE = 16  # they are made, and after sorting measured, in so many parts that stay in cache
+IN_CACHE = 16  # they are made, and once sorted measured, in so many parts that stay in cache
 
 Measure = Callable[[Tensor, Tensor, Tensor], Tensor]  # relevance, gain (q, G), relevant items (q,) -> (q,)
 
@@ -134,15 +134,20 @@ def _mean(measure: Measure, queries, gallery, query_labels, gallery_labels, cosi
     if query_labels.shape[1] != gallery_labels.shape[1]:
         raise ValueError(f"{query_labels.shape[1]} labels of queries, {gallery_labels.shape[1]} of the gallery")
     places = torch.arange(1, len(gallery) + 1, device=scores.rows.device)
-    step = max(1, tile // len(gallery))
-    per_query = []
+    step = max(1, tile // workers(places.device) // len(gallery))
+    starts, part_of_step = range(0, len(queries), step), max(1, step // IN_CACHE)
+    width = -(-len(gallery) // (IN_CACHE * ROW_MULTIPLE)) * ROW_MULTIPLE
+    per_query = torch.empty(len(queries), dtype=torch.float64)
+
+    def measure_rows(start: int) -> None:
+        rows = slice(start, min(start + step, len(queries)))
+        keys = _ranking(scores, rows, query_labels[rows], gallery_labels, width)
+        values = [measure(*_expected(part, places)) for part in keys.split(part_of_step)]
+        per_query[rows] = torch.cat(values).double().cpu()
+
     with full_float32():
-        for start in range(0, len(queries), step):
-            rows = slice(start, min(start + step, len(queries)))
-            keys = _ranking(scores, rows, query_labels[rows], gallery_labels, tile // IN_CACHE)
-            for part in keys.split(max(1, step // IN_CACHE)):
-                per_query.append(measure(*_expected(part, places)).double().cpu())
-    return MeanOverQueries(torch.cat(per_query).numpy())
+        for_each(starts, measure_rows, places.device)
+    return MeanOverQueries(per_query.numpy())
 
 
 def _labels(labels: Tensor | np.ndarray, name: str, embeddings: Tensor) -> Tensor:
@@ -153,13 +158,16 @@ def _labels(labels: Tensor | np.ndarray, name: str, embeddings: Tensor) -> Tenso
     return labels.to(embeddings.device, torch.float32)
 
 
-def _ranking(scores: EmbeddingScores, rows: slice, query_labels: Tensor, gallery_labels: Tensor, tile: int) -> Tensor:
-    """Sorted keys (q, G) of the whole gallery for some queries."""
-    queries, items = len(query_labels), len(gallery_labels)
-    keys = torch.empty(queries, items, dtype=torch.int32, device=query_labels.device)
-    width = max(1, tile // queries)
-    for left in range(0, items, width):
-        columns = slice(left, min(left + width, items))
+def _ranking(scores: EmbeddingScores, rows: slice, query_labels: Tensor, gallery_labels: Tensor, width: int) -> Tensor:
+    """Sorted keys (q, G) of the whole gallery for some queries, made for some columns at a time.
+
+    All products have the same shape, the last overlapping the one before: matrix products of different shapes
+    round differently, and identical items must tie.
+    """
+    items = len(gallery_labels)
+    keys = torch.empty(len(query_labels), items, dtype=torch.int32, device=query_labels.device)
+    for start in range(0, items, width):
+        columns = slice(max(0, min(start, items - width)), min(start + width, items))
         shares_label = torch.mm(query_labels, gallery_labels[columns].T) > 0
         keys[:, columns] = _keys(scores(rows, columns), shares_label)
     return _sort(keys)
@@ -177,13 +185,10 @@ def _keys(scores: Tensor, relevant: Tensor) -> Tensor:
 
 
 def _sort(keys: Tensor) -> Tensor:
-    """Every row in ascending order; may sort in place."""
+    """Every row in ascending order, in place on a CPU, where numpy sorts integers several times faster than torch."""
     if keys.device.type != "cpu":
         return keys.sort(dim=1).values
-    # numpy sorts rows of integers several times faster than torch, and outside the interpreter lock
-    parts = np.array_split(keys.numpy(), torch.get_num_threads())
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(lambda part: part.sort(axis=1), parts))
+    keys.numpy().sort(axis=1)
     return keys
 
 

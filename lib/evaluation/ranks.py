@@ -5,19 +5,22 @@ counters. A tile of images and *all their own captions* comes first, because it 
 these images and captions; then the images meet the other captions. So an evaluation costs one matrix product
 and a few passes over tiles that are still in cache.
 
-A positive's score is read from a tile, never computed on the side, and scores are compared exactly. Equal pairs in one
-tile tie exactly; in tiles of different shapes a matrix product may round them differently in the last bit, so that
-exact duplicates in different tiles can miss a tie.
+Scores tie if they differ by less than the rounding of a float32 product. Matrix products round the same numbers
+differently in tiles of different shapes: an exact comparison would call identical embeddings better or worse by
+chance, and rank a collapsed model by nothing but rounding.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from lib.evaluation.parallel import Buffer, for_each
 
 ScoreTile = Callable[[slice, slice | Tensor], Tensor]  # (images, texts) -> scores (I, T) float32
 
@@ -26,8 +29,8 @@ ScoreTile = Callable[[slice, slice | Tensor], Tensor]  # (images, texts) -> scor
 class Ranks:
     """What each query's best positive meets in its gallery; three counts per query, (Q,) int64.
 
-    higher: rivals with a higher score. tied: rivals with the same score. positives: positives with that
-    score (always 1 for a text; up to the number of its captions for an image).
+    higher: rivals with a higher score. tied: rivals with the same score. positives: positives with that score
+    (always 1 for a text; up to the number of its captions for an image).
 
     The order of equal scores is arbitrary, so rank and hit are expectations over all orders of the
     `tied + positives` items of equal score. Constant embeddings are thus exactly as good as a random ranking.
@@ -69,47 +72,62 @@ def constant_ranks(gallery: Tensor, positives: Tensor) -> Ranks:
 
 
 def count_ranks(
-    score_tile: ScoreTile, images: int, image_of_text: Tensor, fold: int, across: bool, tile: int
+    score_tile: ScoreTile,
+    images: int,
+    image_of_text: Tensor,
+    rounding: Tensor,
+    fold: int,
+    across: bool,
+    tile: int,
 ) -> tuple[tuple[Ranks, Ranks], tuple[Ranks, Ranks] | None]:
     """Ranks of images (N,) and of texts (M,), within folds of consecutive images and, if asked, across all.
 
-    score_tile: makes the scores (I, T) of a slice of images and a slice or an index of texts; the next call
-    may overwrite them. image_of_text: (M,) int64. fold: images in a fold (`images`: one fold). tile: scores in
-    a tile, exceeded only by an image that has more captions than that.
+    score_tile: makes the scores (I, T) of a slice of images and a slice or an index of texts; the thread's next
+    call may overwrite them. image_of_text: (M,) int64. rounding: (M,) up to which difference a score ties with that
+    of a text and its image. fold: images in a fold (`images`: one fold). tile: scores in a tile, exceeded only by
+    an image that has more captions than that.
     """
     order = torch.argsort(image_of_text, stable=True)
     owner = image_of_text[order]
     in_order = torch.equal(owner, image_of_text)
     captions = torch.bincount(owner, minlength=images)
     first_text = [0, *captions.cumsum(0).tolist()]  # of each image, in the sorted order
-    best = torch.full((images,), -math.inf, device=owner.device)  # score of each image's best caption
+    rounding = rounding[order]
     own = torch.empty(len(owner), device=owner.device)  # score of each caption with its image
+    best = torch.full((images,), -math.inf, device=owner.device)  # score of each image's best caption
+    rounding_of_best = torch.zeros_like(best).scatter_reduce(0, owner, rounding, "amax")
     within, whole = _Counts(images, owner), _Counts(images, owner) if across else None
-    buffer = torch.empty(0, device=owner.device)
+    buffer, lock = Buffer(owner.device), threading.Lock()
 
     def scored(rows: slice, columns: slice) -> Tensor:
         return score_tile(rows, columns if in_order else order[columns])
 
     def count(rows: slice, columns: slice, scores: Tensor, same_fold: bool) -> None:
-        counted = _compare(scores, best[rows], own[columns], buffer)
-        if same_fold:
-            within.add(rows, columns, *counted)
-        if whole is not None:
-            whole.add(rows, columns, *counted)
+        of_images, of_texts = (best[rows], rounding_of_best[rows]), (own[columns], rounding[columns])
+        counted = _compare(scores, of_images, of_texts, buffer.matrix(*scores.shape))
+        with lock:
+            if same_fold:
+                within.add(rows, columns, *counted)
+            if whole is not None:
+                whole.add(rows, columns, *counted)
+
+    def count_own(block: tuple[slice, slice]) -> None:
+        rows, columns = block
+        scores, image = scored(rows, columns), owner[columns] - rows.start
+        own[columns] = scores[image, torch.arange(len(image), device=image.device)]
+        best[rows] = best[rows].scatter_reduce(0, image, own[columns], "amax")
+        count(rows, columns, scores, same_fold=True)
+
+    def count_others(tile: tuple[slice, slice, bool]) -> None:
+        rows, columns, same_fold = tile
+        count(rows, columns, scored(rows, columns), same_fold)
 
     blocks = list(_blocks(first_text, fold, tile))
-    for rows, columns in blocks:
-        if columns.start < columns.stop:
-            scores = scored(rows, columns)
-            image = owner[columns] - rows.start
-            own[columns] = scores[image, torch.arange(len(image), device=image.device)]
-            best[rows] = best[rows].scatter_reduce(0, image, own[columns], "amax")
-            count(rows, columns, scores, same_fold=True)
-    for rows, columns in blocks:
-        for others, same_fold in _other_texts(rows, columns, first_text, fold, across, tile):
-            count(rows, others, scored(rows, others), same_fold)
+    for_each((block for block in blocks if block[1].start < block[1].stop), count_own, owner.device)
+    for_each(_other_tiles(blocks, first_text, fold, across, tile), count_others, owner.device)
 
-    positives = torch.bincount(owner[own == best[owner]], minlength=images)
+    ties_with_best = own >= (best - rounding_of_best)[owner]
+    positives = torch.bincount(owner[ties_with_best], minlength=images)
     return within.ranks(positives, order), whole.ranks(positives, order) if whole is not None else None
 
 
@@ -133,18 +151,22 @@ class _Counts:
         return images, texts
 
 
-def _compare(scores: Tensor, best: Tensor, own: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (I, T) above and not below each image's best (I,), as (2, I), and each text's own (T,), (2, T).
+def _compare(
+    scores: Tensor, of_images: tuple[Tensor, Tensor], of_texts: tuple[Tensor, Tensor], buffer: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Scores (I, T) above and not below the positive of each image, (2, I), and of each text, (2, T).
 
-    Comparisons are written as 0.0 and 1.0 into one reused buffer: float32 sums are several times faster than
-    sums of booleans, and exact as long as a tile has fewer than 2**24 rows and columns.
+    of_images, of_texts: score of the positive and its rounding, (I,) and (T,) each. Comparisons are written as 0.0
+    and 1.0 into a buffer (I, T): float32 sums are several times faster than sums of booleans, and exact as long as
+    a tile has fewer than 2**24 rows and columns.
     """
-    buffer.resize_(scores.shape)
-    of_image, of_text = [], []
-    for compare in (torch.gt, torch.ge):
-        of_image.append(compare(scores, best[:, None], out=buffer).sum(1))
-        of_text.append(compare(scores, own, out=buffer).sum(0))
-    return torch.stack(of_image).long(), torch.stack(of_text).long()
+    (best, best_rounding), (own, own_rounding) = of_images, of_texts
+    image_counts, text_counts = [], []
+    for compare, sign in ((torch.gt, 1), (torch.ge, -1)):
+        image_bound, text_bound = best + sign * best_rounding, own + sign * own_rounding
+        image_counts.append(compare(scores, image_bound[:, None], out=buffer).sum(1))
+        text_counts.append(compare(scores, text_bound, out=buffer).sum(0))
+    return torch.stack(image_counts).long(), torch.stack(text_counts).long()
 
 
 def _blocks(first_text: list[int], fold: int, tile: int) -> Iterator[tuple[slice, slice]]:
@@ -160,16 +182,17 @@ def _blocks(first_text: list[int], fold: int, tile: int) -> Iterator[tuple[slice
         start = stop
 
 
-def _other_texts(
-    rows: slice, columns: slice, first_text: list[int], fold: int, across: bool, tile: int
-) -> Iterator[tuple[slice, bool]]:
-    """Slices of the captions that are not of these images, and whether they are in the images' fold."""
-    fold_start = rows.start // fold * fold
-    low, high = first_text[fold_start], first_text[min(fold_start + fold, len(first_text) - 1)]
-    parts = [(low, columns.start, True), (columns.stop, high, True)]
-    if across:
-        parts += [(0, low, False), (high, first_text[-1], False)]
-    width = max(1, tile // (rows.stop - rows.start))
-    for start, stop, same_fold in parts:
-        for left in range(start, stop, width):
-            yield slice(left, min(left + width, stop)), same_fold
+def _other_tiles(
+    blocks: list[tuple[slice, slice]], first_text: list[int], fold: int, across: bool, tile: int
+) -> Iterator[tuple[slice, slice, bool]]:
+    """Each block of images with slices of the captions that are not theirs, and whether those are of the same fold."""
+    for rows, columns in blocks:
+        fold_start = rows.start // fold * fold
+        low, high = first_text[fold_start], first_text[min(fold_start + fold, len(first_text) - 1)]
+        parts = [(low, columns.start, True), (columns.stop, high, True)]
+        if across:
+            parts += [(0, low, False), (high, first_text[-1], False)]
+        width = max(1, tile // (rows.stop - rows.start))
+        for start, stop, same_fold in parts:
+            for left in range(start, stop, width):
+                yield rows, slice(left, min(left + width, stop)), same_fold
