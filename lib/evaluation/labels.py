@@ -161,8 +161,8 @@ def _labels(labels: Tensor | np.ndarray, name: str, embeddings: Tensor) -> Tenso
 def _ranking(scores: EmbeddingScores, rows: slice, query_labels: Tensor, gallery_labels: Tensor, width: int) -> Tensor:
     """Sorted keys (q, G) of the whole gallery for some queries, made for some columns at a time.
 
-    All products have the same shape, the last overlapping the one before: matrix products of different shapes
-    round differently, and identical items must tie.
+    All products have the same shape, the last overlapping the one before, because products of different shapes
+    round the same numbers differently, and identical items are to tie.
     """
     items = len(gallery_labels)
     keys = torch.empty(len(query_labels), items, dtype=torch.int32, device=query_labels.device)
