@@ -1,10 +1,11 @@
-"""python -m lib.data {list,get,check}: which corpora there are, bring one here, look at every item of it."""
+"""python -m lib.data {list,get,check,assemble}: which corpora there are; bring one here, look at it, or make one."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from lib.data import load
+from lib.data.assemble import FAILED, AssemblyError, assemble, format_outcomes
 from lib.data.check import check, format_findings, write_findings
 from lib.data.obtain import NotObtained, obtain
 from lib.data.paths import cache_dir
@@ -16,22 +17,23 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (NotObtained, OSError, ValueError) as error:
+    except (AssemblyError, NotObtained, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib.data", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="{list,get,check}")
+    commands = parser.add_subparsers(required=True, metavar="{list,get,check,assemble}")
     for name, command, text in (
         ("list", _list, "the corpora of data/registry.yaml, and which are here"),
         ("get", _get, "download, verify and unpack a corpus, or say what to do by hand"),
         ("check", _check, "open every picture of a corpus; report what is missing, damaged or double"),
+        ("assemble", _assemble, "fetch the pictures of a list of addresses into shards that corpus webdataset reads"),
     ):
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
-        if name != "list":
+        if name in ("get", "check"):
             sub.add_argument("name", metavar="NAME", help="name of the corpus, as in list")
             sub.add_argument(
                 "--root", type=Path, help="its folder (default: NAME in data/raw, or in the variable DATA)"
@@ -39,6 +41,14 @@ def _parser() -> argparse.ArgumentParser:
         if name == "check":
             sub.add_argument("--out", type=Path, help="report as CSV (default: data/cache/check/NAME.csv)")
             sub.add_argument("--threads", type=int, default=4, help="pictures that are read at once (default: 4)")
+        if name == "assemble":
+            sub.add_argument("urls", metavar="URLS", type=Path, help=".csv, .tsv, .parquet, .jsonl or .txt")
+            sub.add_argument("--out", type=Path, required=True, help="folder of the shards; a second call goes on")
+            sub.add_argument("--captions", nargs="+", default=(), metavar="COLUMN", help="default: caption, captions")
+            sub.add_argument("--tags", metavar="COLUMN", help="default: tags, where there is such a column")
+            sub.add_argument("--size", type=int, default=256, help="pixels of the shorter side (default: 256)")
+            sub.add_argument("--timeout", type=float, default=10, help="seconds a server may be silent (default: 10)")
+            sub.add_argument("--threads", type=int, default=32, help="pictures fetched at once (default: 32)")
     return parser
 
 
@@ -87,6 +97,17 @@ def _check(options: argparse.Namespace) -> int:
         print(wrong)
     print(f"{len(corpus):,} pictures, {len(findings):,} findings; all of them in {out}")
     return 1 if findings or _wrong_counts(entry, corpus) else 0
+
+
+def _assemble(options: argparse.Namespace) -> int:
+    counts = assemble(
+        options.urls, options.out, options.captions, options.tags, options.size, options.timeout, options.threads
+    )
+    print(format_outcomes(counts))
+    if counts.total() > counts["good"]:
+        print(f"each of the others, with the reason: {options.out / FAILED}")
+    print(f'to read it: load("webdataset", root="{options.out}")')
+    return 0 if counts["good"] and not counts["not tried"] else 1
 
 
 def _wrong_counts(entry: Entry, corpus) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lib.data.corpus import SPLITS, Corpus
 from lib.data.reading import (
@@ -30,11 +30,12 @@ def load(
 ) -> Corpus:
     """Load every picture below `root` that has a text of the same name, in the order of the names.
 
-    The caption is x.txt, or the field "caption" of x.json; tags are the list "tags" of x.json and, with
-    `tags_from_text`, the words behind # in the caption. A text that is no UTF-8 is reported in `problems` and, with
-    `undecodable="repair"`, read by the first of `encodings` that can (a guess: name the one of your files if you know
-    it), else with U+FFFD in the place of what is unreadable; "drop" leaves its picture out. `split` is the split of
-    all pictures, or "folders" where the first folder below root is called train, val, test or web.
+    Captions are the list "captions" of x.json, or x.txt, or the field "caption" of x.json; tags are the list "tags" of
+    x.json and, with `tags_from_text`, the words behind # in the captions. A text that is no UTF-8 is reported in
+    `problems` and, with `undecodable="repair"`, read by the first of `encodings` that can (a guess: name the one of
+    your files if you know it), else with U+FFFD in the place of what is unreadable; "drop" leaves its picture out.
+    `split` is the split of all pictures, or "folders" where the first folder below root is called train, val, test or
+    web.
     """
     if split != "folders":
         check_split(split)
@@ -80,24 +81,27 @@ def parse_texts(files: dict[str, bytes], how: Sidecars, items: Items, where: str
                 return None
         captions = [text] if text.strip() else []
     if ".json" in files:
-        caption, tags = _parse_json(files[".json"], items, where)
-        captions = captions or caption
+        content = _parse_json(files[".json"], items, where)
+        tags = _strings(content.get("tags"))
+        captions = _strings(content.get("captions")) or captions or _strings([content.get("caption")])
     if not captions and not tags:
         items.report(where, "no text or an empty one; left out")
         return None
     return Texts(captions, tags + [tag for text in captions if how.tags_from_text for tag in hashtags(text)])
 
 
-def _parse_json(raw: bytes, items: Items, where: str) -> tuple[list[str], list[str]]:
+def _parse_json(raw: bytes, items: Items, where: str) -> dict:
     try:
         content = json.loads(raw)
     except ValueError as error:  # also wrong UTF-8
         items.report(f"{where}.json", f"no JSON ({type(error).__name__}); ignored")
-        return [], []
-    content = content if isinstance(content, dict) else {}
-    caption, tags = content.get("caption"), content.get("tags")
-    captions = [caption] if isinstance(caption, str) and caption.strip() else []
-    return captions, [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _strings(values: Any) -> list[str]:
+    values = values if isinstance(values, list) else []
+    return [value for value in values if isinstance(value, str) and value.strip()]
 
 
 def add_sidecars(items: Items, how: Sidecars, split: str) -> None:

@@ -25,7 +25,7 @@ def load(
     encodings: Sequence[str] = FALLBACKS,
     tags_from_text: bool = True,
 ) -> Corpus:
-    """Load all pictures of the *.tar in a folder (or one .tar) that have a text; ids are "00000/000000012".
+    """Load all pictures of the *.tar in a folder (or one .tar) that have a text; ids are "00000/000000012", in order.
 
     Texts, tags and options are those of corpus "folder". Compressed archives cannot be read from the middle and are
     refused; a shard that breaks off gives what it has and is reported.
@@ -147,7 +147,7 @@ def _add_shard(shard: Path, items: Items, how: Sidecars, split: str) -> None:
                 items.report(where, "is there twice; the second is left out")
             else:
                 texts[key][suffix] = member.read()
-    for key, picture in pictures.items():
+    for key, picture in sorted(pictures.items()):  # downloaders write them as they come
         where = f"{items.at(shard)}: {key}"
         found = parse_texts(texts.pop(key, {}), how, items, where)
         if found is not None:

@@ -1,0 +1,304 @@
+"""Pictures from a list of addresses: img2dataset fetches and resizes them, and every address that failed is told.
+
+img2dataset needs pandas 2 and brings OpenCV, albumentations and wandb (which stays off), so it runs as a command in an
+environment of its own, made on first use. It honours those who do not want their pictures used: answers with the
+header `X-Robots-Tag: noai`, `noimageai`, `noindex` or `noimageindex` are not kept. File names and licences of the
+pictures are not looked at: whether you may use them you have to find out yourself.
+"""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lib.data.paths import atomic_path, cache_dir
+from lib.data.reading import clean, decode
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VERSION = "1.47.0"  # of img2dataset; runs with Python 3.11 to 3.13
+# It imports imghdr, which left the standard library with Python 3.13.
+REQUIREMENTS = (f"img2dataset=={VERSION}", 'standard-imghdr==3.13.0; python_version >= "3.13"')
+AGENT = "img2dataset"  # said in the User-Agent, and a name that X-Robots-Tag may address
+SHARD = 1000  # addresses; what an interruption costs at most
+ADDRESS = re.compile(r"https?://[^\s/]", re.IGNORECASE)  # img2dataset would open file:// as well
+LIST, FAILED, LOG = "urls.parquet", "failed.jsonl", "img2dataset.log"
+OUTCOMES = {
+    "good": "in the shards",
+    "missing": "the server has it no longer (404, 410)",
+    "too slow": "the server was silent for longer than the time-out",
+    "opted out": "X-Robots-Tag says that it may not be used",
+    "undecodable": "what came is no picture",
+    "unreachable": "no such server, or it refused or broke off",
+    "no address": "a row without an http address",
+    "not tried": "the run was interrupted: run the command again",
+}
+
+
+class AssemblyError(RuntimeError):
+    """img2dataset could not be installed, or failed; the message says what it said, or where."""
+
+
+class Listed(NamedTuple):
+    """The texts of one address."""
+
+    captions: list[str]
+    tags: list[str]
+
+
+def assemble(
+    urls: Path,
+    out: Path,
+    captions: Sequence[str] = (),
+    tags: str | None = None,
+    size: int = 256,
+    timeout: float = 10,
+    threads: int = 32,
+    say: Callable[[str], Any] = print,
+) -> Counter:
+    """Fetch the pictures of a list into WebDataset shards in `out`; gives the number of addresses by OUTCOMES.
+
+    `captions` and `tags` are columns of the list (see `read_list`). Pictures are scaled down until their shorter side
+    has `size` pixels, never up. `timeout` is how many seconds a server may be silent. A second call goes on where the
+    first was interrupted. `failed.jsonl` names every address that failed and why, with its texts, and is itself a list.
+
+    Raises ValueError where `out` was begun with another list or size, AssemblyError where img2dataset cannot be run.
+    """
+    import pyarrow.parquet as pq
+
+    listed, unusable = read_list(urls, captions, tags)
+    table = _table(listed, size)
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / LIST).exists():
+        if not pq.read_table(out / LIST).equals(table, check_metadata=True):
+            raise ValueError(f"{out} was begun with another list or size: choose another folder, or delete it")
+    elif next(out.iterdir(), None) is not None:
+        raise ValueError(f"{out} is not empty and was not begun by this command: choose another folder")
+    else:
+        with atomic_path(out / LIST) as path:
+            pq.write_table(table, path)
+    if len(list(out.glob("*_stats.json"))) < -(-len(listed) // SHARD):  # one for each shard that is whole
+        program = tool(say)
+        say(f"fetching {len(listed):,} pictures; how it goes on is told in {out / LOG}")
+        _run(program, out, size, timeout, threads)
+    failed = unusable + list(_failures(out, listed))
+    with atomic_path(out / FAILED) as path:
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in failed), encoding="utf-8")
+    counts = Counter(row["why"] for row in failed)
+    counts["good"] = len(listed) + len(unusable) - len(failed)
+    return counts
+
+
+def format_outcomes(counts: Counter) -> str:
+    """A table of how many addresses were good, and of the others by reason."""
+    total = max(1, sum(counts.values()))
+    lines = [f"{name:<12}{counts[name]:>11,}{counts[name] / total:>8.1%}  {text}" for name, text in OUTCOMES.items()]
+    return "\n".join(line for line, name in zip(lines, OUTCOMES, strict=True) if counts[name] or name == "good")
+
+
+# ------------------------------------------------------------------------------------------------------------ the list
+def read_list(
+    path: Path, captions: Sequence[str] = (), tags: str | None = None
+) -> tuple[dict[str, Listed], list[dict]]:
+    """Texts by address out of a .csv, .tsv, .parquet, .jsonl or .txt file, and the rows that cannot be used.
+
+    The address is in column "url", or else in the first column that has one in the first row. `captions` defaults to
+    "caption" and "captions", `tags` to "tags", as far as they are there; cells may be lists, and a text of tags is
+    split at its commas, or at spaces where it has none. A table whose first row has an address has no header, and its
+    columns are called 1, 2, ... A line of a .txt is an address and, after a space, its caption. The rows of one address
+    are joined. The whole list is held in memory: about 1 GB for a million rows...
+
+    Raises ValueError for other files, and for columns that are not there, naming those that are.
+    """
+    found: dict[str, Listed] = {}
+    unusable = []
+    url = ""
+    for row, cells in _rows(path):
+        if cells is None:
+            unusable.append(_failure("", Listed([], []), "no address", f"row {row} cannot be read"))
+            continue
+        if not url:
+            url = _url_column(cells)
+            captions = captions or [name for name in ("caption", "captions") if name in cells]
+            tags = tags or ("tags" if "tags" in cells else None)
+            lacking = [name for name in (*captions, *filter(None, [tags])) if name not in cells]
+            if lacking or not (captions or tags) or not url:
+                what = ", ".join(lacking) or ("captions or tags" if url else "addresses")
+                raise ValueError(f"{path} has no column of {what}; it has: {', '.join(cells)}")
+        address = str(cells.get(url) or "").strip()
+        if not ADDRESS.match(address):
+            unusable.append(_failure(address, Listed([], []), "no address", f"row {row} has no http address"))
+            continue
+        texts = found.setdefault(address, Listed([], []))
+        texts.captions.extend(text for name in captions for text in _texts(cells.get(name)))
+        if tags:
+            texts.tags.extend(_tags(cells.get(tags)))
+    if not found:
+        raise ValueError(f"{path} has no row with an http address")
+    unique = {url: Listed(*(list(dict.fromkeys(texts)) for texts in listed)) for url, listed in found.items()}
+    return unique, unusable
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Row (from 1) and cells by column; None where a row is damaged."""
+    kind = path.suffix.lower()
+    if kind == ".parquet":
+        import pyarrow.parquet as pq
+
+        batches = pq.ParquetFile(path).iter_batches()
+        yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
+    elif kind in (".jsonl", ".ndjson", ".txt"):
+        parse = _line if kind == ".txt" else _json
+        with path.open("rb") as file:
+            yield from ((row, parse(decode(raw)[0].strip())) for row, raw in enumerate(file, 1) if raw.strip())
+    elif kind in (".csv", ".tsv"):
+        yield from _table_rows(path, {} if kind == ".csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE})
+    else:
+        raise ValueError(f"{path}: a list of addresses ends in .csv, .tsv, .parquet, .jsonl, .ndjson or .txt")
+
+
+def _line(line: str) -> dict[str, str]:
+    url, *caption = line.split(maxsplit=1)
+    return {"url": url, "caption": " ".join(caption)}
+
+
+def _json(line: str) -> dict | None:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _table_rows(path: Path, dialect: dict) -> Iterator[tuple[int, dict[str, str]]]:
+    with path.open("rb") as file:
+        reader = csv.reader((decode(raw)[0] for raw in file), **dialect)
+        header: Sequence[str] = ()
+        try:
+            for row, cells in enumerate(reader, 1):
+                if not header and not any(map(ADDRESS.match, cells)):
+                    header = cells
+                else:
+                    header = header or [str(i) for i in range(1, len(cells) + 1)]
+                    yield row, dict(zip(header, cells, strict=False))
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _url_column(cells: dict[str, Any]) -> str:
+    return "url" if "url" in cells else next((name for name in cells if ADDRESS.match(str(cells[name]).strip())), "")
+
+
+def _texts(cell: Any) -> list[str]:
+    cells = cell if isinstance(cell, list) else [cell]
+    return [text for text in (clean(str(cell)) for cell in cells if cell is not None) if text]
+
+
+def _tags(cell: Any) -> list[str]:
+    return _texts(cell.split("," if "," in cell else None) if isinstance(cell, str) else cell)
+
+
+def _table(listed: dict[str, Listed], size: int) -> "pa.Table":
+    """What img2dataset gets; the first caption is the one that other readers of the shards find."""
+    import pyarrow as pa
+
+    texts_type = pa.list_(pa.field("element", pa.string()))  # as Parquet calls it, so that it reads back equal
+    columns = {
+        "url": pa.array(listed, pa.string()),
+        "caption": pa.array([texts.captions[0] if texts.captions else "" for texts in listed.values()], pa.string()),
+        "captions": pa.array([texts.captions for texts in listed.values()], texts_type),
+        "tags": pa.array([texts.tags for texts in listed.values()], texts_type),
+    }
+    return pa.table(columns).replace_schema_metadata({"size": str(size)})
+
+
+# ------------------------------------------------------------------------------------------------------------ the tool
+def tool(say: Callable[[str], Any] = print) -> Path:
+    """The command img2dataset, in an environment that is made when it is first asked for."""
+    from filelock import FileLock
+
+    name = f"img2dataset-{VERSION}-python{sys.version_info.major}.{sys.version_info.minor}"
+    folder = cache_dir("tools") / name
+    programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    with FileLock(folder.with_name(f".{name}.lock")):
+        if not (folder / ".ready").exists():  # written last: half an environment is made anew
+            say(f"installing img2dataset {VERSION} into {folder} (once; about a minute and 800 MB)")
+            shutil.rmtree(folder, ignore_errors=True)
+            _call([sys.executable, "-m", "venv", str(folder)])
+            _call([str(programs / "python"), "-m", "pip", "install", "--quiet", *REQUIREMENTS])
+            (folder / ".ready").touch()
+    return programs / "img2dataset"
+
+
+def _call(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        raise AssemblyError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).strip()[-2000:]}")
+
+
+def _run(program: Path, out: Path, size: int, timeout: float, threads: int) -> None:
+    options = {
+        "url_list": out / LIST,
+        "input_format": "parquet",
+        "output_folder": out,
+        "output_format": "webdataset",
+        "caption_col": "caption",
+        "save_additional_columns": '["captions","tags"]',
+        "image_size": size,
+        "resize_mode": "keep_ratio",  # the shorter side gets `size`
+        "resize_only_if_bigger": True,
+        "extract_exif": False,  # where a photo was taken is nobody's business
+        "number_sample_per_shard": SHARD,
+        "thread_count": threads,
+        "timeout": timeout,
+        "user_agent_token": AGENT,
+        "enable_wandb": False,
+    }
+    command = [str(program), *(f"--{name}={value}" for name, value in options.items())]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"WANDB_MODE": "disabled", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    with (out / LOG).open("ab") as stream:
+        done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
+    if done.returncode:
+        raise AssemblyError(f"img2dataset failed with exit code {done.returncode}; it says why in {out / LOG}")
+
+
+# --------------------------------------------------------------------------------------------------------- the outcome
+def _failures(out: Path, listed: dict[str, Listed]) -> Iterator[dict]:
+    """One dict per address that is not in the shards, in the order of the list."""
+    import pyarrow.parquet as pq
+
+    results = {}
+    for stats in sorted(out.glob("*_stats.json")):  # written when the shard is whole
+        shard = pq.read_table(out / f"{stats.name.removesuffix('_stats.json')}.parquet")
+        for row in shard.select(["url", "status", "error_message"]).to_pylist():
+            results[row["url"]] = row["status"], row["error_message"] or ""
+    for url, texts in listed.items():
+        status, message = results.get(url, ("not tried", ""))
+        if status != "success":
+            yield _failure(url, texts, _why(status, message), message)
+
+
+def _failure(url: str, texts: Listed, why: str, message: str) -> dict:
+    return {"url": url, **texts._asdict(), "why": why, "message": message}
+
+
+def _why(status: str, message: str) -> str:
+    """The outcome that img2dataset's status and message stand for."""
+    if status == "not tried":
+        return status
+    if status == "failed_to_resize":
+        return "undecodable"
+    if re.match(r"HTTP Error (404|410)\b", message):
+        return "missing"
+    if "X-Robots-Tag" in message:
+        return "opted out"
+    return "too slow" if "timed out" in message else "unreachable"
