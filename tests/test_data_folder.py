@@ -34,7 +34,6 @@ def test_pictures_with_their_texts(folder):
     assert corpus.image_ids == ["a", "d", "sub/b", "sub/deeper/c"]
     assert corpus.captions == [["A first #Text with #two_tags #Text &#39;"], ["d"], ["from json"], ["#only"]]
     assert corpus.tags == [["Text", "two_tags"], [], ["x", "y"], ["only"]]
-    assert set(corpus.split) == {"train"}
     assert corpus.images[2].size == (12, 9)
     assert corpus.problems == ("d.json: no JSON (JSONDecodeError); ignored",)
     assert load("folder", folder, tags_from_text=False).tags == [[], [], ["x", "y"], []]
@@ -44,7 +43,7 @@ def test_splits_by_folder(tmp_path):
     names = ["train/1.jpg", "val/2.jpg", "web/3.jpg", "other/4.jpg", "5.jpg"]
     write(tmp_path, photos(".", names) | {name.replace("jpg", "txt"): "text" for name in names})
     assert set(load("folder", tmp_path, split="web").split) == {"web"}
-    corpus = load("folder", tmp_path, split="folders")
+    corpus = load("folder", tmp_path)
     assert dict(zip(corpus.image_ids, corpus.split.tolist(), strict=True)) == {
         "train/1": "train",
         "val/2": "val",
@@ -53,6 +52,44 @@ def test_splits_by_folder(tmp_path):
     assert [problem.partition(":")[0] for problem in corpus.problems] == ["5.jpg", "other/4.jpg"]
     with pytest.raises(ValueError, match="unknown split 'dev'"):
         load("folder", tmp_path, split="dev")
+
+
+def many(folder, n, twice=0):
+    """n different pictures, and the first `twice` of them once more."""
+    files = {f"{i}.jpg": jpeg(i) for i in range(n)} | {f"copy of {i}.jpg": jpeg(i) for i in range(twice)}
+    return write(folder, files | {name.replace("jpg", "txt"): name for name in files})
+
+
+def test_splits_are_drawn_by_content(tmp_path):
+    corpus = load("folder", many(tmp_path / "a", 60, twice=20), seed=1)
+    split_of = dict(zip(corpus.image_ids, corpus.split.tolist(), strict=True))
+    assert Counter(split_of[str(i)] for i in range(60)) == {"train": 48, "val": 6, "test": 6}
+    assert all(split_of[f"copy of {i}"] == split_of[str(i)] for i in range(20))
+    assert {split_of[f"copy of {i}"] for i in range(20)} > {"train"}
+    assert set(load("folder", tmp_path / "a", split="train").split) == {"train"}
+    assert load("folder", tmp_path / "a", seed=2).split.tolist() != corpus.split.tolist()
+
+    for path in (tmp_path / "a").glob("?.jpg"):  # other names, the same splits
+        path.rename(path.with_name(f"renamed {path.name}"))
+        path.with_suffix(".txt").rename(path.with_name(f"renamed {path.stem}.txt"))
+    renamed = load("folder", tmp_path / "a", seed=1)
+    again = {
+        image_id.removeprefix("renamed "): split
+        for image_id, split in zip(renamed.image_ids, renamed.split, strict=True)
+    }
+    assert again == split_of
+    with pytest.raises(ValueError, match="30 test and 30 validation items out of 60"):
+        load("folder", tmp_path / "a", val=0.5, test=0.5)
+
+
+def test_a_split_without_a_folder_is_drawn_from_the_training_folder(tmp_path):
+    many(tmp_path / "train", 20)
+    many(tmp_path / "test", 5)
+    corpus = load("folder", tmp_path, val=0.25)
+    assert Counter(corpus.split.tolist()) == {"train": 15, "val": 5, "test": 5}
+    assert all(
+        split == "test" for name, split in zip(corpus.image_ids, corpus.split, strict=True) if name.startswith("test")
+    )
 
 
 def test_what_has_no_partner_and_what_is_there_twice(folder):

@@ -56,6 +56,15 @@ def test_pictures_and_texts(shards):
     assert len({corpus.images.fingerprint(i) for i in range(6)}) == 6
     assert sorted(p.name for p in shards.iterdir()) == ["00000.parquet", "00000.tar", "00000_stats.json", "00001.tar"]
     assert len(load("webdataset", shards / "00001.tar")) == 3
+    assert set(corpus.split) == {"train"}
+    assert sorted(load("webdataset", shards, val=0.2, test=0.4).split) == [
+        "test",
+        "test",
+        "train",
+        "train",
+        "train",
+        "val",
+    ]
 
 
 def _first_pixel(seed):

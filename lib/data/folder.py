@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from lib.data.corpus import SPLITS, Corpus
 from lib.data.reading import (
@@ -15,6 +18,7 @@ from lib.data.reading import (
     corpus_root,
     decode,
     hashtags,
+    held_out,
     listing,
 )
 
@@ -23,7 +27,10 @@ UNDECODABLE = ("repair", "drop")
 
 def load(
     root: str | Path | None = None,
-    split: str = "train",
+    split: str | None = None,
+    val: float = 0.1,
+    test: float = 0.1,
+    seed: int = 0,
     undecodable: str = "repair",
     encodings: Sequence[str] = FALLBACKS,
     tags_from_text: bool = True,
@@ -34,20 +41,49 @@ def load(
     x.json and, with `tags_from_text`, the words behind # in the captions. A text that is no UTF-8 is reported in
     `problems` and, with `undecodable="repair"`, read by the first of `encodings` that can (a guess: name the one of
     your files if you know it), else with U+FFFD in the place of what is unreadable; "drop" leaves its picture out.
-    `split` is the split of all pictures, or "folders" where the first folder below root is called train, val, test or
-    web.
+
+    Where root has a folder train, the folders train, val, test and web below it are the splits. Of val and test, those
+    without a folder are drawn from the training pictures, in the shares `val` and `test`, see `draw_splits`. `split`
+    takes all pictures into one split instead.
     """
-    if split != "folders":
-        check_split(split)
+    check_split(split)
     check_choice("undecodable", undecodable, UNDECODABLE)
-    root = corpus_root("folder", root)
+    root = corpus_root("folder", root, "folder")
     items = Items("folder", root, root)
-    add_sidecars(items, Sidecars(root, undecodable, encodings, tags_from_text), split)
-    return items.corpus(
+    by_folder = split is None and (root / "train").is_dir()
+    add_sidecars(items, Sidecars(root, undecodable, encodings, tags_from_text), None if by_folder else split or "train")
+    if split:
+        val = test = 0
+    elif by_folder:
+        val, test = (0 if (root / part).is_dir() else share for part, share in (("val", val), ("test", test)))
+    return corpus_of(items, val, test, seed)
+
+
+def corpus_of(items: Items, val: float, test: float, seed: int, images: Sequence | None = None) -> Corpus:
+    """The corpus of pictures whose origin nobody knows here, with the shares `val` and `test` of them drawn."""
+    corpus = items.corpus(
+        images=images,
         licence="not stated: find out before you use it",
-        source=root.name,
+        source=items.root.name,
         attribution="not stated",
     )
+    return draw_splits(corpus, val, test, seed) if val or test else corpus
+
+
+def draw_splits(corpus: Corpus, val: float, test: float, seed: int = 0) -> Corpus:
+    """The same pictures, with these shares of the training pictures in splits val and test, by a hash of the content.
+
+    So identical pictures stay together, and what a file is called does not matter. (Pictures that only look alike may
+    be parted: `lib.data.leaks` finds them.) Raises ValueError where nothing is left to train on.
+    """
+    rows = np.flatnonzero(corpus.split == "train")
+    contents = [corpus.images.fingerprint(row) for row in rows]
+    distinct = list(dict.fromkeys(contents))
+    drawn = held_out(distinct, round(test * len(distinct)), round(val * len(distinct)), seed)
+    split_of = dict(zip(distinct, drawn, strict=True))
+    split = corpus.split.astype("<U5")
+    split[rows] = [split_of[content] for content in contents]
+    return replace(corpus, split=split)
 
 
 class Sidecars(NamedTuple):
@@ -104,8 +140,11 @@ def _strings(values: Any) -> list[str]:
     return [value for value in values if isinstance(value, str) and value.strip()]
 
 
-def add_sidecars(items: Items, how: Sidecars, split: str) -> None:
-    """Add the pictures in `items.folder` whose texts lie under the same name in `how.folder`."""
+def add_sidecars(items: Items, how: Sidecars, split: str | None) -> None:
+    """Add the pictures in `items.folder` whose texts lie under the same name in `how.folder`.
+
+    `split` is that of all of them; None where the first folder is called as the split.
+    """
     text_files = items.files if how.folder == items.folder else listing(how.folder)
     texts_of: dict[str, dict[str, str]] = {}
     for file in text_files:
@@ -117,7 +156,7 @@ def add_sidecars(items: Items, how: Sidecars, split: str) -> None:
         if suffix not in IMAGE_SUFFIXES:
             continue
         where = items.at(items.folder / file)
-        place = PurePosixPath(file).parts[0] if split == "folders" else split
+        place = split or PurePosixPath(file).parts[0]
         if place not in SPLITS:
             items.report(where, f"lies in no folder called {', '.join(SPLITS)}; left out")
             continue

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lib.data.corpus import Corpus, open_image
-from lib.data.folder import UNDECODABLE, Sidecars, parse_texts
+from lib.data.folder import UNDECODABLE, Sidecars, corpus_of, parse_texts
 from lib.data.reading import FALLBACKS, IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root
 
 BLOCK = tarfile.BLOCKSIZE
@@ -20,34 +20,34 @@ BLOCK = tarfile.BLOCKSIZE
 
 def load(
     root: str | Path | None = None,
-    split: str = "train",
+    split: str | None = None,
+    val: float = 0.0,
+    test: float = 0.0,
+    seed: int = 0,
     undecodable: str = "repair",
     encodings: Sequence[str] = FALLBACKS,
     tags_from_text: bool = True,
 ) -> Corpus:
     """Load all pictures of the *.tar in a folder (or one .tar) that have a text; ids are "00000/000000012", in order.
 
-    Texts, tags and options are those of corpus "folder". Compressed archives cannot be read from the middle and are
-    refused; a shard that breaks off gives what it has and is reported.
+    Texts, tags and options are those of corpus "folder", but all pictures are for training unless `split`, `val` or
+    `test` say otherwise: to draw the two, every picture must be read. Compressed archives cannot be read from the
+    middle and are refused; a shard that breaks off gives what it has and is reported.
     """
     check_split(split)
     check_choice("undecodable", undecodable, UNDECODABLE)
     if root is not None and Path(root).is_file():
         shards, root = [Path(root)], Path(root).parent
     else:
-        root = corpus_root("webdataset", root)
+        root = corpus_root("webdataset", root, "webdataset")
         shards = sorted(root.rglob("*.tar"))
     if not shards:
         raise FileNotFoundError(f"corpus webdataset: no *.tar in {root}")
     items = Items("webdataset", root)
     for shard in shards:
-        _add_shard(shard, items, Sidecars(root, undecodable, encodings, tags_from_text), split)
-    return items.corpus(
-        images=TarImages([item.image for item in items.found.values()]),
-        licence="not stated: find out before you use it",
-        source=root.name,
-        attribution="not stated",
-    )
+        _add_shard(shard, items, Sidecars(root, undecodable, encodings, tags_from_text), split or "train")
+    images = TarImages([item.image for item in items.found.values()])
+    return corpus_of(items, 0 if split else val, 0 if split else test, seed, images)
 
 
 class Member(NamedTuple):
