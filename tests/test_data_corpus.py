@@ -168,3 +168,52 @@ def test_atomic_path_leaves_the_old_file_when_writing_fails(tmp_path):
         fail()
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_annotated_shares_are_nested_and_leave_everything_else_alone(tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(500)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    corpus = Corpus(
+        name="toy",
+        images=ImageFiles(paths),
+        image_ids=[f"i{i}" for i in range(500)],
+        captions=[["one", "two"] if i % 5 else [] for i in range(500)],
+        tags=[["x"]] * 500,
+        labels=None,
+        label_names=[],
+        split=np.array(["train"] * 400 + ["val", "test"] * 50),
+        licence="CC0",
+        source="here",
+        attribution="us",
+    )
+    part_of = {share: corpus.annotate(share, seed=1) for share in (0, 0.1, 0.25, 1)}
+    kept = {share: {i for i in range(400) if part.captions[i]} for share, part in part_of.items()}
+    assert [len(kept[share]) for share in part_of] == [0, 32, 80, 320]
+    assert kept[0] < kept[0.1] < kept[0.25] < kept[1]
+    for share, part in part_of.items():
+        web = set(np.flatnonzero(part.split == "web").tolist())
+        assert web == kept[1] - kept[share]  # and not the 80 that never had captions
+        assert part.captions[400:] == corpus.captions[400:]
+        assert (part.split[400:] == corpus.split[400:]).all()
+        assert part.tags == corpus.tags
+    assert part_of[1].fingerprint() == corpus.fingerprint()
+    assert corpus.annotate(0.25, seed=2).captions != part_of[0.25].captions
+    # Whatever order the pictures are in, the same ones keep their captions.
+    backwards = corpus.take(np.arange(500)[::-1]).annotate(0.25, seed=1)
+    assert backwards.captions[::-1] == part_of[0.25].captions
+
+    groups = dataclasses.replace(corpus, groups=[f"g{i // 8}" for i in range(500)])
+    again = groups.take(np.arange(400)).annotate(0.5, seed=1)
+    assert all(
+        len(set(again.split[start : start + 8][np.arange(start, start + 8) % 5 > 0])) == 1 for start in range(0, 400, 8)
+    )
+    assert len({group for group, split in zip(again.groups, again.split, strict=True) if split == "web"}) == 25
+
+    for share in (-0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="a share between 0 and 1"):
+            corpus.annotate(share)
+    with pytest.raises(ValueError, match=r"toy: no training picture has captions, annotated=0\.5 is impossible"):
+        corpus.select("test").annotate(0.5)
+    with pytest.raises(ValueError, match="groups has 499 rows for 500 images"):
+        dataclasses.replace(corpus, groups=["g"] * 499)

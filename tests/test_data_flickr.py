@@ -215,6 +215,13 @@ def test_without_photos_texts_work_and_pictures_say_why_not(flickr30k):
     assert test.fingerprint() != corpus.select("train").fingerprint()
 
 
+def test_annotated_share(flickr30k):
+    full, third = load("flickr30k", flickr30k), load("flickr30k", flickr30k, annotated=1 / 3)
+    assert Counter(third.split.tolist()) == {"train": 1, "web": 2, "val": 1, "test": 2}
+    for split, captions, before in zip(third.split, third.captions, full.captions, strict=True):
+        assert captions == ([] if split == "web" else before)
+
+
 @pytest.mark.shared_data
 @pytest.mark.skipif(not (SHARED / "flickr8k").is_dir(), reason=f"no Flickr8k in {SHARED}")
 def test_real_flickr8k():

@@ -26,10 +26,12 @@ CORPORA = {
 }
 
 
-def load(name: str, root: str | Path | None = None, **options) -> Corpus:
+def load(name: str, root: str | Path | None = None, *, annotated: float = 1.0, seed: int = 0, **options) -> Corpus:
     """Load a corpus by name; `root` is the folder it lies in, options are those of its adapter in CORPORA.
 
-    Without `root` the files are looked for in a folder of the corpus's name in `data_dir()`.
+    Without `root` the files are looked for in a folder of the corpus's name in `data_dir()`. `annotated` is the share
+    of the training pictures that keep their captions, see `Corpus.annotate`; `seed` is for that and for whatever else
+    the adapter draws.
 
     Raises ValueError for an unknown name or option, naming the known ones.
     """
@@ -37,8 +39,11 @@ def load(name: str, root: str | Path | None = None, **options) -> Corpus:
         raise ValueError(f"unknown corpus {name!r}; known: {', '.join(sorted(CORPORA))}")
     module, function = CORPORA[name].split(":")
     adapter = getattr(import_module(module), function)
-    known = [option for option in inspect.signature(adapter).parameters if option != "root"]
+    own = [option for option in inspect.signature(adapter).parameters if option != "root"]
+    known = ["annotated", "seed", *(option for option in own if option != "seed")]
     for option in options:
         if option not in known:
             raise ValueError(f"corpus {name!r} has no option {option!r}; it has: {', '.join(known)}")
-    return adapter(root=root, **options)
+    if "seed" in own:
+        options["seed"] = seed
+    return adapter(root=root, **options).annotate(annotated, seed)

@@ -83,8 +83,9 @@ class Corpus:
     """Pictures with their captions, tags, labels and split; everything is aligned with `images`.
 
     `captions[i]` and `tags[i]` are lists of any length, also empty. `labels` is (N, C) bool with one name per
-    column, or None. `split` is (N,) of "train", "val", "test", "web" (web: tags but no human caption).
-    `problems` says what was wrong in the files it was read from, and where; the items concerned are left out.
+    column, or None. `split` is (N,) of "train", "val", "test", "web" (web: no human caption).
+    `problems` says what was wrong in the files it was read from, and where; the items concerned are left out. Pictures
+    with the same entry in `groups` (one for each picture; None: each by itself) show the same and stay in one split.
     Raises ValueError with the field and the row where the parts do not fit each other.
     """
 
@@ -100,10 +101,11 @@ class Corpus:
     source: str
     attribution: str
     problems: Sequence[str] = ()
+    groups: list[str] | None = None
 
     def __post_init__(self):
         n = len(self.images)
-        for field in ("image_ids", "captions", "tags", "split"):
+        for field in ("image_ids", "captions", "tags", "split", *(["groups"] if self.groups is not None else [])):
             if len(getattr(self, field)) != n:
                 raise ValueError(f"corpus {self.name}: {field} has {len(getattr(self, field))} rows for {n} images")
         for image_id, count in Counter(self.image_ids).items():
@@ -160,6 +162,7 @@ class Corpus:
             tags=[self.tags[i] for i in rows],
             labels=None if self.labels is None else self.labels[rows],
             split=self.split[rows],
+            groups=None if self.groups is None else [self.groups[i] for i in rows],
         )
 
     def select(self, split: str) -> "Corpus":
@@ -171,6 +174,30 @@ class Corpus:
             has = sorted(set(self.split.tolist()))
             raise ValueError(f"corpus {self.name} has no image in split {split!r}; it has {has}")
         return self.take(mask)
+
+    def annotate(self, share: float, seed: int = 0) -> "Corpus":
+        """The same corpus where captions are few: `share` of the training groups keep theirs, the others form "web".
+
+        Only groups with captions count; what loses them keeps its tags. Drawn by a hash of seed and group, so that a
+        smaller share lies inside a larger one. Raises ValueError for no share, or where no training picture has one.
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f"annotated is {share}: a share between 0 and 1")
+        groups = self.image_ids if self.groups is None else self.groups
+        rows = [row for row in np.flatnonzero(self.split == "train").tolist() if self.captions[row]]
+        if share < 1 and not rows:
+            raise ValueError(f"corpus {self.name}: no training picture has captions, annotated={share} is impossible")
+        order = sorted(
+            {groups[row] for row in rows},
+            key=lambda group: hashlib.sha256(f"annotated-{seed}:{group}".encode()).digest(),
+        )
+        kept = set(order[: round(share * len(order))])
+        lost = [row for row in rows if groups[row] not in kept]
+        captions, split = list(self.captions), self.split.astype("<U5")
+        split[lost] = "web"
+        for row in lost:
+            captions[row] = []
+        return replace(self, captions=captions, split=split)
 
     def texts(self) -> tuple[list[str], np.ndarray]:
         """All captions in one list of length M, and the image of each: image_of_text (M,) int64."""

