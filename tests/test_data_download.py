@@ -303,3 +303,7 @@ def test_verify(tmp_path):
     assert verify(path, RemoteFile(name="a"), progress=False) == SHA256
     with pytest.raises(DownloadError, match="a has 1,048,576 bytes, not the registered 3"):
         verify(path, RemoteFile(name="a", bytes=3), progress=False)
+    md5 = hashlib.md5(CONTENT).hexdigest()
+    assert verify(path, RemoteFile(name="a", md5=md5), progress=False) == SHA256
+    with pytest.raises(DownloadError, match=f"a has MD5 {md5}, not the registered {'0' * 32}"):
+        verify(path, RemoteFile(name="a", md5="0" * 32), progress=False)

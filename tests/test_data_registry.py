@@ -93,6 +93,7 @@ def test_missing_parts_of_the_layout(written, tmp_path):
         ({"files": [{**FILE, "folder": "../b"}]}, "lies outside the corpus"),
         ({"files": [{**FILE, "folder": "/b"}]}, "lies outside the corpus"),
         ({"files": [{**FILE, "sha256": "xyz"}]}, "sha256 is no 64"),
+        ({"files": [{**FILE, "md5": "a" * 64}]}, "md5 is no 32"),
         ({"files": [{**FILE, "bytes": True}]}, "bytes is True, not int"),
         ({"files": [{**FILE, "bytes": 0}]}, "bytes is 0"),
         ({"files": [{**FILE, "name": "a.rar"}]}, "a.rar cannot be unpacked"),

@@ -37,9 +37,9 @@ class _Again(Exception):
 def download(file: RemoteFile, target: Path, *, timeout: float = 30.0, progress: bool = True) -> str:
     """Fetch `file` to `target` from the first of its urls that gives it whole; returns its SHA-256.
 
-    Bytes arrive in `<target>.part`, which the next call continues, and are renamed when size and SHA-256 are those of
+    Bytes arrive in `<target>.part`, which the next call continues, and are renamed when size and checksum are those of
     the registry. `timeout` is how many seconds a server may be silent. Raises DownloadError where every mirror fails;
-    what came with a wrong SHA-256 is kept beside it as `<target>.rejected`.
+    what came with a wrong checksum is kept beside it as `<target>.rejected`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     failures = []
@@ -54,18 +54,22 @@ def download(file: RemoteFile, target: Path, *, timeout: float = 30.0, progress:
 
 
 def verify(path: Path, file: RemoteFile, progress: bool = True) -> str:
-    """The SHA-256 of a file; DownloadError where it or the size is not the registered one."""
+    """The SHA-256 of a file; DownloadError where it, the MD5 or the size is not the registered one."""
     size = path.stat().st_size
     if file.bytes is not None and size != file.bytes:
         raise DownloadError(f"{path} has {size:,} bytes, not the registered {file.bytes:,}")
-    digest = hashlib.sha256()
+    digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     bar = tqdm(total=size, unit="B", unit_scale=True, desc=f"verify {file.name}", disable=not progress, leave=False)
     with path.open("rb") as stream, bar:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
+            if file.md5:
+                md5.update(chunk)
             bar.update(len(chunk))
     if file.sha256 not in (None, digest.hexdigest()):
         raise DownloadError(f"{path} has SHA-256 {digest.hexdigest()}, not the registered {file.sha256}")
+    if file.md5 not in (None, md5.hexdigest()):
+        raise DownloadError(f"{path} has MD5 {md5.hexdigest()}, not the registered {file.md5}")
     return digest.hexdigest()
 
 
@@ -145,7 +149,9 @@ class _Transfer:
         headers = {}
         if have and state.get("url") == self.url and state.get("version"):
             headers = {"Range": f"bytes={have}-", "If-Range": state["version"]}
-        elif have and self.file.sha256:  # bytes of another mirror: a wrong mixture is noticed at the end
+        elif have and (
+            self.file.sha256 or self.file.md5
+        ):  # bytes of another mirror: a wrong mixture is noticed at the end
             headers = {"Range": f"bytes={have}-"}
         answer = self.session.get(self.url, headers=headers, stream=True, timeout=(self.timeout, self.timeout))
         with answer:

@@ -75,7 +75,7 @@ def _get_file(file: RemoteFile, root: Path, progress: bool) -> str:
             known = {"sha256": verify(target, file, progress), "stamp": _stamp(target)}
         except DownloadError as error:
             raise DownloadError(f"{error}; move it away and run this again") from error
-    verified = "verified" if file.sha256 else "no SHA-256 is registered to verify it by"
+    verified = "verified" if file.sha256 or file.md5 else "no checksum is registered to verify it by"
     if not file.unpack:
         _write_record(root, {**record, file.name: known})
         return f"{file.name} {done}{verified}"

@@ -11,6 +11,7 @@ from lib.data.paths import REPOSITORY, data_dir
 REGISTRY = REPOSITORY / "data" / "registry.yaml"
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+MD5 = re.compile(r"[0-9a-f]{32}")  # where nobody states a better checksum: it finds accidents, not intent
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class RemoteFile:
     urls: tuple = ()
     bytes: int | None = None
     sha256: str | None = None
+    md5: str | None = None
     unpack: bool = False
     folder: str = "."
     gives: tuple = ()
@@ -107,6 +109,7 @@ def _file(values: Any, where: str) -> RemoteFile:
     _check(_inside(file.folder), f"{where}: folder {file.folder!r} lies outside the corpus")
     _check(bool(file.gives) == file.unpack, f"{where}: gives belongs to files that are unpacked, and they need it")
     _check(file.sha256 is None or SHA256.fullmatch(file.sha256), f"{where}: sha256 is no 64 hexadecimal digits")
+    _check(file.md5 is None or MD5.fullmatch(file.md5), f"{where}: md5 is no 32 hexadecimal digits")
     _check(file.bytes is None or file.bytes > 0, f"{where}: bytes is {file.bytes}")
     _check(
         not file.unpack or file.name.lower().endswith(ARCHIVES),
