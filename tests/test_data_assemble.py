@@ -133,7 +133,7 @@ def test_an_interrupted_run_goes_on(server, tmp_path, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------------------------------ the list
-CELLS = {"http://a.org/1.jpg": Listed(["one"], ["x", "y z"]), "https://b.org/ü.png": Listed(["zwei", "deux"], [])}
+CELLS = {"http://a.org/1.jpg": Listed(["one"], ["x", "y z"]), "https://b.org/%C3%BC.png": Listed(["zwei", "deux"], [])}
 
 
 def lists():

@@ -100,8 +100,8 @@ def assemble(
 def format_outcomes(counts: Counter) -> str:
     """A table of how many addresses were good, and of the others by reason."""
     total = max(1, sum(counts.values()))
-    lines = [f"{name:<12}{counts[name]:>11,}{counts[name] / total:>8.1%}  {text}" for name, text in OUTCOMES.items()]
-    return "\n".join(line for line, name in zip(lines, OUTCOMES, strict=True) if counts[name] or name == "good")
+    shown = [name for name in OUTCOMES if counts[name] or name == "good"]
+    return "\n".join(f"{name:<12}{counts[name]:>11,}{counts[name] / total:>8.1%}  {OUTCOMES[name]}" for name in shown)
 
 
 # ------------------------------------------------------------------------------------------------------------ the list
@@ -114,10 +114,12 @@ def read_list(
     "caption" and "captions", `tags` to "tags", as far as they are there; cells may be lists, and a text of tags is
     split at its commas, or at spaces where it has none. A table whose first row has an address has no header, and its
     columns are called 1, 2, ... A line of a .txt is an address and, after a space, its caption. The rows of one address
-    are joined. The whole list is held in memory: about 1 GB for a million rows...
+    are joined. Letters that may not stand in an address are escaped.
 
     Raises ValueError for other files, and for columns that are not there, naming those that are.
     """
+    from requests.utils import requote_uri
+
     found: dict[str, Listed] = {}
     unusable = []
     url = ""
@@ -137,7 +139,7 @@ def read_list(
         if not ADDRESS.match(address):
             unusable.append(_failure(address, Listed([], []), "no address", f"row {row} has no http address"))
             continue
-        texts = found.setdefault(address, Listed([], []))
+        texts = found.setdefault(requote_uri(address), Listed([], []))
         texts.captions.extend(text for name in captions for text in _texts(cells.get(name)))
         if tags:
             texts.tags.extend(_tags(cells.get(tags)))
