@@ -11,7 +11,8 @@ import pytest
 
 from lib.data import load
 from lib.data.__main__ import main
-from lib.data.assemble import FAILED, OUTCOMES, Listed, assemble, read_list
+from lib.data.addresses import Listed, read_list
+from lib.data.assemble import FAILED, OUTCOMES, assemble
 from tests.picture_files import jpeg, write
 
 PAGE = b"<!DOCTYPE html><html><body>not here any more</body></html>"
@@ -123,13 +124,13 @@ def test_an_interrupted_run_goes_on(server, tmp_path, monkeypatch):
     )
     out = tmp_path / "out"
     assert assemble(urls, out) == {"good": 6}
-    whole = load("webdataset", out)
+    whole = load("webdataset", out).fingerprint()
     (out / "00001_stats.json").unlink()
     (out / "00001.tar").write_bytes((out / "00001.tar").read_bytes()[:700])
     del server.asked[:]
     assert assemble(urls, out) == {"good": 6}
     assert sorted(path for path, _ in server.asked) == ["/good-2.jpg", "/good-3.jpg"]
-    assert load("webdataset", out).fingerprint() == whole.fingerprint()
+    assert load("webdataset", out).fingerprint() == whole
 
 
 # ------------------------------------------------------------------------------------------------------------ the list
@@ -176,10 +177,10 @@ def test_lists_without_a_header_and_damaged_ones(tmp_path):
     }
     listed, unusable = read_list(tmp_path / "plain.txt")
     assert listed == {"http://a.org/1": Listed(["café au lait"], []), "http://a.org/2": Listed([], [])}
-    assert [row["message"] for row in unusable] == ["row 3 has no http address"]
+    assert [row.message for row in unusable] == ["row 3 has no http address"]
     listed, unusable = read_list(tmp_path / "damaged.jsonl", ["text"])
     assert listed == {"http://a.org/1": Listed(["x"], [])}
-    assert [row["message"] for row in unusable] == [
+    assert [row.message for row in unusable] == [
         "row 2 cannot be read",
         "row 3 cannot be read",
         "row 4 has no http address",
