@@ -49,13 +49,13 @@ class Pairs:
     def image_rows(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Return the features of the images `rows` (B,) on `device`; half precision on disk becomes float32."""
         if isinstance(self.images, Tensor):
-            return self.images[rows.to(self.images.device)].to(device).float()
+            return self.images.index_select(0, rows.to(self.images.device)).to(device).float()
         return torch.from_numpy(np.ascontiguousarray(self.images[rows.numpy()])).to(device).float()
 
     def text_rows(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor | tuple[Tensor, Tensor]:
         """Return features of the texts `rows` (B,) on `device`, or their word ids, cut to the longest, with lengths."""
         if self.lengths is None:
-            return self.texts[rows].to(device).float()
+            return self.texts.index_select(0, rows).to(device).float()
         lengths = self.lengths[rows]
         return self.texts[rows, : int(lengths.max())].to(device), lengths.to(device)
 
