@@ -103,6 +103,14 @@ def test_batches(pictures):
     assert not torch.equal(first[0], next(Pixels(pictures, 32, 0.6, seed=1).epoch(batches)))
 
 
+def test_pixels_stay_when_the_next_picture_is_decoded(tmp_path):
+    paths = [saved(photo(32, 32, seed), f"{seed}.jpg", tmp_path) for seed in range(2)]
+    first = read_pixels(paths[0], 32)
+    kept = first.clone()
+    assert not torch.equal(read_pixels(paths[1], 32), kept)
+    assert torch.equal(first, kept)
+
+
 def test_evaluation_takes_the_centre(pictures):
     pixels = Pixels(pictures, size=32, smallest=0.6)
     assert len(pixels) == 7

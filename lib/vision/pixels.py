@@ -46,7 +46,7 @@ def read_pixels(path: str | Path, size: int = 224, crop: Crop = CENTRE) -> Tenso
     photos of 500 x 375, up to 1 on larger ones, where a crop begins at a whole pixel of what was decoded.
     Raises OSError naming a file that is missing, damaged, too large or no picture.
     """
-    image = _decode(Path(path), least=int(np.ceil(size / crop.side)))
+    image = _decode(path, size / crop.side)
     height, width = image.shape[:2]
     side = max(1, round(crop.side * min(height, width)))
     top, left = round(crop.top * (height - side)), round(crop.left * (width - side))
@@ -55,18 +55,20 @@ def read_pixels(path: str | Path, size: int = 224, crop: Crop = CENTRE) -> Tenso
     return pixels.flip(2) if crop.flip else pixels
 
 
-def _decode(path: Path, least: int) -> np.ndarray:
+def _decode(path: str | Path, least: float) -> np.ndarray:
     """A whole picture (H, W, 3) uint8; a large JPEG comes reduced, but no side of it to less than `least`."""
     import simplejpeg
 
     with suppress(
         OSError, ValueError
     ):  # missing, another format, four colours, damaged: Pillow reads it or says why not
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            content = file.read()
         height, width, *_ = simplejpeg.decode_jpeg_header(content)
         if height * width <= Image.MAX_IMAGE_PIXELS:  # Pillow also knows what is too large
-            # Only powers of two: the decoder is slow at other factors, and 3/8 shifts the picture.
-            factor = next(factor for factor in (8, 4, 2, 1) if min(height, width) >= factor * least or factor == 1)
+            factor = 1  # only powers of two: the decoder is slow at others, and 3/8 shifts the picture
+            while factor < 8 and min(height, width) >= 2 * factor * least:
+                factor *= 2
             reduced = {"min_factor": factor, "min_height": -(-height // factor), "min_width": -(-width // factor)}
             return simplejpeg.decode_jpeg(content, fastupsample=True, **reduced)
     return np.array(open_image(path, f"image {path}"))
