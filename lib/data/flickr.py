@@ -101,6 +101,8 @@ def _add_karpathy(path: Path, items: Items) -> None:
 
 
 class Tokens(NamedTuple):
+    """The captions of one picture in a token file."""
+
     row: int  # of the first caption
     captions: dict[int, str]  # by their number behind #
 
