@@ -59,9 +59,8 @@ def _decode(path: str | Path, least: float) -> np.ndarray:
     """A whole picture (H, W, 3) uint8; a large JPEG comes reduced, but no side of it to less than `least`."""
     import simplejpeg
 
-    with suppress(
-        OSError, ValueError
-    ):  # missing, another format, four colours, damaged: Pillow reads it or says why not
+    # Missing, another format, four colours, damaged: Pillow reads it or says why not.
+    with suppress(OSError, ValueError):
         with open(path, "rb") as file:
             content = file.read()
         height, width, *_ = simplejpeg.decode_jpeg_header(content)
