@@ -100,21 +100,23 @@ def _add_karpathy(path: Path, items: Items) -> None:
             items.report(entry.where, f"unknown split {entry.split!r}; left out")
 
 
-class _Tokens(NamedTuple):
+class Tokens(NamedTuple):
+    """The captions of one picture in a token file."""
+
     row: int  # of the first caption
     captions: dict[int, str]  # by their number behind #
 
 
-def _read_tokens(path: Path, items: Items) -> dict[str, _Tokens]:
+def read_tokens(path: Path, items: Items) -> dict[str, Tokens]:
     """Captions by picture out of lines `file.jpg#2<tab>A caption .`"""
-    found: dict[str, _Tokens] = {}
+    found: dict[str, Tokens] = {}
     for row, line in items.lines(path):
         key, tab, caption = line.partition("\t")
         image, _, number = key.rpartition("#")
         if not (tab and image and number.isdecimal()):
             items.report(items.at(path, row), "no line `file.jpg#number<tab>caption`; left out")
             continue
-        tokens = found.setdefault(image, _Tokens(row, {}))
+        tokens = found.setdefault(image, Tokens(row, {}))
         if int(number) in tokens.captions:
             items.report(items.at(path, row), f"caption {key!r} is there twice; the second is left out")
         elif not caption.strip():
@@ -141,7 +143,7 @@ def _read_lists(lists: dict[str, Path], items: Items) -> dict[str, tuple[str, st
 
 
 def _add_tokens(path: Path, lists: dict[str, Path], items: Items, unlisted: str | None) -> None:
-    tokens, split_of = _read_tokens(path, items), _read_lists(lists, items)
+    tokens, split_of = read_tokens(path, items), _read_lists(lists, items)
     for image, (row, captions) in tokens.items():
         split = split_of.get(image, (unlisted, ""))[0]
         texts = [captions[number] for number in sorted(captions)]

@@ -3,7 +3,8 @@
 DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
 _RANKS = {"medr": "median rank", "meanr": "mean rank"}
 _OTHER = {"pmrp": "PMRP", "mapr": "mAP@R"}
-_FRACTIONS = ("map", "p5")  # between 0 and 1; recalls are percent, ranks are ranks
+_TAUS = {"tau_c_expert": "Kendall tau-c, experts", "tau_b_crowd": "Kendall tau-b, crowd"}
+_FRACTIONS = ("map", "p5", "tau")  # between 0 and 1 (tau: -1 and 1); recalls are percent, ranks are ranks
 _P5 = {"all": "P@5", "simple": "P@5, one concept", "complex": "P@5, two concepts"}
 
 
@@ -17,6 +18,8 @@ def metric_name(metric: str) -> str:
         return f"{validation}{DIRECTIONS.get(rest, 'average')} mAP"
     if first == "p5" and rest in _P5:
         return validation + _P5[rest]
+    if name in _TAUS:
+        return validation + _TAUS[name]
     known = _RANKS | _OTHER
     if first in DIRECTIONS and (rest in known or (rest[:1] == "r" and rest[1:].isdigit())):
         return f"{validation}{DIRECTIONS[first]} {known.get(rest, f'R@{rest[1:]}')}"
@@ -30,7 +33,7 @@ def heading(metric: str) -> str:
 
 
 def decimals(metric: str) -> int:
-    """Digits after the point: three for fractions (mAP, precision at 5), one for percent and ranks."""
+    """Digits after the point: three for fractions (mAP, precision at 5, tau), one for percent and ranks."""
     return 3 if metric.startswith(_FRACTIONS) else 1
 
 

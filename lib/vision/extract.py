@@ -110,7 +110,7 @@ def _batches(
 
     batches = [list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
     bar = tqdm(total=len(rows), desc=what, unit="picture", disable=not progress)
-    with ThreadPoolExecutor(max_workers=_cores()) as pool, bar:
+    with ThreadPoolExecutor(max_workers=cores()) as pool, bar:
         decoded = deque([pool.submit(decode, i) for i in batch] for batch in batches[:AHEAD])
         for number, batch in enumerate(batches):
             if number + AHEAD < len(batches):
@@ -120,7 +120,8 @@ def _batches(
             bar.update(len(batch))
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -157,7 +158,7 @@ def _onnx_engine(encoder: str, kind: str, threads: int | None) -> Engine:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(onnx_file(encoder)), options, providers=["CPUExecutionProvider"])
-    pool = ThreadPoolExecutor(max_workers=threads or _cores())
+    pool = ThreadPoolExecutor(max_workers=threads or cores())
 
     def few(pixels: np.ndarray) -> np.ndarray:
         return session.run([kind], {"pixels": pixels})[0]
