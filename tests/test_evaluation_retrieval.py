@@ -265,6 +265,7 @@ def test_protocol_is_printed_with_the_numbers():
         assert "full: 20 images, 50 texts" in text
         assert "ties" in text
         assert f"{scores.as_dict()['t2i_r10']:.1f}" in text
+    assert repr(scores) == f"Scores(full, 20 images, 50 texts, rsum {scores.as_dict()['rsum']:.1f})"
 
 
 def broken(x, y, owner, what):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
 TILE = 4_000_000  # scores held at a time, and as many comparisons: 32 MB
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """Retrieval scores with the ranks they come from and the protocol they were counted under.
 
@@ -41,7 +41,7 @@ class Scores:
     image_of_text: Tensor
     i2t: Ranks
     t2i: Ranks
-    folds: Scores | None = field(default=None, repr=False)
+    folds: Scores | None = None
 
     @property
     def queries(self) -> Tensor:
@@ -94,6 +94,10 @@ class Scores:
         for direction, label in DIRECTIONS.items():
             lines.append(label + "".join(f"{values[f'{direction}_{name}']:8.1f}" for name in MEASURES))
         return "\n".join([*lines, f"sum of recalls {values['rsum']:.1f}"])
+
+    def __repr__(self) -> str:
+        texts = len(self.image_of_text)
+        return f"Scores({self.name}, {self.images:,} images, {texts:,} texts, rsum {self.as_dict()['rsum']:.1f})"
 
     def _repr_html_(self) -> str:
         values = self.as_dict()
