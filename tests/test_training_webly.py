@@ -105,7 +105,7 @@ def test_value_and_gradient_are_those_of_loops(loss, reduce, kind):
 def test_soft_positives_lower_the_margin_by_the_likeness_of_tags():
     data = web(6)
     batch, learner = data.batch(torch.arange(6)), model().eval()
-    value = float(WeblyObjective(data, sum_of_hinges, 0, 1, soft=True)(learner, batch))
+    value = float(WeblyObjective(data, sum_of_hinges, 0, 1, soft=True)(learner, batch).detach())
     points, tags = learner.encode_images(data.images), learner.encode_tags(data.tags)
     expected = 0.0
     for i in range(6):
