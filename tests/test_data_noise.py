@@ -158,6 +158,14 @@ def test_mismatched_captions_and_images(corpus):
     assert sorted(captions) == sorted(corpus.captions)  # captions of one image stay together
 
 
+def test_mismatched_tag_lists_stay_together(corpus):
+    corpus = replace(corpus, tags=[[f"{i}", f"{i}b"] for i in range(len(corpus))], captions=[[]] * len(corpus))
+    tags = apply_noise(corpus, draw_noise(corpus, "tags", 0.3, seed=3)).tags
+    assert sum(words != before for words, before in zip(tags, corpus.tags, strict=True)) == 6
+    assert sorted(tags) == sorted(corpus.tags)
+    assert mismatched(np.arange(8), 0.5, "tags", 0).tolist() == [0, 5, 3, 2, 4, 1, 6, 7]
+
+
 def test_dropped_and_spurious_tags(corpus):
     n = sum(map(len, corpus.tags))
     less = apply_noise(corpus, draw_noise(corpus, "dropped_tags", 0.3, seed=3)).tags

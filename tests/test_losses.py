@@ -18,6 +18,7 @@ from lib.losses import (
     max_of_hinges,
     positives_from_ids,
     sigmoid_loss,
+    soft_margin,
     sum_of_hinges,
     value_at_chance,
     value_at_collapse,
@@ -200,3 +201,72 @@ def test_learned_temperatures_start_as_the_plain_losses_and_learn():
 def test_bad_input_is_named(loss, similarity, positives, message):
     with pytest.raises(ValueError, match=message):
         loss(similarity, positives)
+
+
+# ------------------------------------------------------------------------------------------------------- noisy pairs
+@pytest.mark.parametrize("loss", [sum_of_hinges, max_of_hinges, info_nce], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.7])
+def test_small_loss_selection_is_the_mean_of_the_smallest(loss, keep):
+    generator = torch.Generator().manual_seed(0)
+    similarity = torch.rand(10, 10, generator=generator, dtype=torch.float64) * 2 - 1
+    of_pair = []
+    for pair in range(10):  # the loss of one pair against all others: no other diagonal element is a positive
+        alone = torch.zeros(10, 10, dtype=torch.bool)
+        alone[pair, pair] = True
+        of_pair.append(float(loss(similarity, alone)))
+    assert float(loss(similarity, torch.eye(10, dtype=torch.bool))) == pytest.approx(sum(of_pair) / 10)
+    smallest = sorted(of_pair)[: round(10 * keep)]
+    chosen = loss(similarity, torch.eye(10, dtype=torch.bool), keep=keep)
+    assert float(chosen) == pytest.approx(sum(smallest) / len(smallest))
+
+
+@pytest.mark.parametrize("keep", [0.0, -0.5, 1.5])
+def test_a_share_out_of_range_is_refused(keep):
+    with pytest.raises(ValueError, match="keep is"):
+        sum_of_hinges(torch.eye(3), torch.eye(3, dtype=torch.bool), keep=keep)
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.3])
+def test_label_smoothing_against_torch(smoothing):
+    """With one positive a row it is torch's own label smoothing on the n candidates."""
+    similarity = torch.randn(7, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    partners = torch.arange(7)
+    expected = [
+        F.cross_entropy(scores / 0.1, partners, label_smoothing=smoothing) for scores in (similarity, similarity.T)
+    ]
+    mine = info_nce(similarity, torch.eye(7, dtype=torch.bool), temperature=0.1, smoothing=smoothing)
+    assert float(mine) == pytest.approx(float(sum(expected)) / 2)
+
+
+def test_label_smoothing_with_several_texts_of_an_image():
+    similarity = torch.randn(3, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    positives = positives_from_ids(torch.arange(3), torch.tensor([0, 0, 1, 1, 2, 2]))
+    total = 0.0
+    for i, t in positives.nonzero().tolist():
+        for candidates in (
+            [similarity[i, t], *similarity[i, ~positives[i]]],
+            [similarity[i, t], *similarity[~positives[:, t], t]],
+        ):
+            log_p = torch.stack(candidates).div(0.5).log_softmax(0)
+            total -= float(0.8 * log_p[0] + 0.2 * log_p.mean()) / 2
+    assert float(info_nce(similarity, positives, 0.5, smoothing=0.2)) == pytest.approx(total / 6)
+
+
+@pytest.mark.parametrize(("loss", "reduce"), [(sum_of_hinges, sum), (max_of_hinges, max)], ids=["sum", "max"])
+def test_a_margin_for_each_negative(loss, reduce):
+    generator = torch.Generator().manual_seed(3)
+    similarity = torch.rand(5, 5, generator=generator, dtype=torch.float64)
+    margin = soft_margin(torch.randn(5, 3, generator=generator, dtype=torch.float64)).double()
+    expected = 0.0
+    for i in range(5):
+        s = float(similarity[i, i])
+        others = [j for j in range(5) if j != i]
+        expected += reduce([max(0.0, float(margin[i, j]) - s + float(similarity[i, j])) for j in others])
+        expected += reduce([max(0.0, float(margin[j, i]) - s + float(similarity[j, i])) for j in others])
+    assert float(loss(similarity, torch.eye(5, dtype=torch.bool), margin)) == pytest.approx(expected / 5)
+
+
+def test_soft_margin_is_none_for_twins_and_whole_for_strangers():
+    margin = soft_margin(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]), margin=0.4)
+    expected = torch.tensor([[0, 0, 0.4, 0.4], [0, 0, 0.4, 0.4], [0.4, 0.4, 0, 0.4], [0.4, 0.4, 0.4, 0]])
+    torch.testing.assert_close(margin, expected)

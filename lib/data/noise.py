@@ -1,4 +1,4 @@
-"""Noise on demand, as stored indexes: mismatched captions, mismatched images, dropped tags, spurious tags.
+"""Noise on demand, as stored indexes: mismatched captions, images or tag lists, dropped tags, spurious tags.
 
 An index is a pure function of (n, ratio, kind, seed) and of which items belong together. It is drawn from the raw
 64-bit output of numpy's PCG64, which numpy promises never to change, and not from Generator.permutation or .choice,
@@ -16,14 +16,14 @@ import numpy as np
 from lib.data.corpus import Corpus
 from lib.data.paths import atomic_path
 
-KINDS = ("captions", "images", "dropped_tags", "spurious_tags")  # the position is part of the seed: only append
+KINDS = ("captions", "images", "dropped_tags", "spurious_tags", "tags")  # the position is part of the seed: only append
 
 
 @dataclass(frozen=True)
 class Noise:
     """A stored index and what it was drawn from.
 
-    `index` is int64. captions, images: (n,), the text of i is that of index[i], the same where it is not mismatched.
+    `index` is int64. captions, images, tags: (n,), what belongs to i comes from index[i], itself where not mismatched.
     dropped_tags: (k,), positions of tags, rising. spurious_tags: (k, 2), the image of tag index[j, 0] gets the word of
     tag index[j, 1]. Tags are counted through the corpus.
     """
@@ -56,12 +56,15 @@ def draw_noise(corpus: Corpus, kind: str, ratio: float, seed: int = 0) -> Noise:
     """Draw noise for a corpus, usually its training split; `apply_noise` puts it in.
 
     kind "captions" gives round(ratio * n) of the n captions the caption of another image, "images" gives so many of
-    the images all captions of another one, "dropped_tags" takes and "spurious_tags" adds so many tags of n.
+    the images all captions of another one, "tags" all tags of another one; "dropped_tags" takes and "spurious_tags"
+    adds so many tags of n.
     Raises ValueError for an unknown kind, a ratio outside [0, 1], or where it cannot be done.
     """
     if kind == "images":
         if not all(corpus.captions):
             raise ValueError(f"corpus {corpus.name} has images without a caption: select the split to put noise in")
+        index, n = mismatched(np.arange(len(corpus)), ratio, kind, seed), len(corpus)
+    elif kind == "tags":
         index, n = mismatched(np.arange(len(corpus)), ratio, kind, seed), len(corpus)
     elif kind == "captions":
         image_of_text = corpus.texts()[1]
@@ -79,11 +82,13 @@ def apply_noise(corpus: Corpus, noise: Noise) -> Corpus:
     """The corpus with this noise in its captions or tags; ValueError where it was drawn for another number of them."""
     words, image_of_tag = _flat_tags(corpus)
     texts, image_of_text = corpus.texts()
-    n = {"images": len(corpus), "captions": len(texts)}.get(noise.kind, len(words))
+    n = {"images": len(corpus), "tags": len(corpus), "captions": len(texts)}.get(noise.kind, len(words))
     if n != noise.n:
         raise ValueError(f"corpus {corpus.name} has {n:,}, not the {noise.n:,} that {noise.kind} noise was drawn for")
     if noise.kind == "images":
         return replace(corpus, captions=[corpus.captions[i] for i in noise.index])
+    if noise.kind == "tags":
+        return replace(corpus, tags=[corpus.tags[i] for i in noise.index])
     if noise.kind == "captions":
         return replace(corpus, captions=_per_image(len(corpus), image_of_text, [texts[i] for i in noise.index]))
     if noise.kind == "dropped_tags":

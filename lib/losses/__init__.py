@@ -6,7 +6,7 @@ before anything was learned and after everything became one point; training plot
 """
 
 from lib.losses.contrastive import InfoNCE, SigmoidLoss, info_nce, sigmoid_loss
-from lib.losses.ranking import max_of_hinges, positives_from_ids, sum_of_hinges
+from lib.losses.ranking import max_of_hinges, positives_from_ids, soft_margin, sum_of_hinges
 from lib.losses.reference import value_at_chance, value_at_collapse
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "max_of_hinges",
     "positives_from_ids",
     "sigmoid_loss",
+    "soft_margin",
     "sum_of_hinges",
     "value_at_chance",
     "value_at_collapse",

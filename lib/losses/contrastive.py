@@ -6,10 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.losses.ranking import positive_pairs
+from lib.losses.ranking import mean_of_smallest, positive_pairs
 
 
-def info_nce(similarity: Tensor, positives: Tensor, temperature: float | Tensor = 0.05) -> Tensor:
+def info_nce(
+    similarity: Tensor,
+    positives: Tensor,
+    temperature: float | Tensor = 0.05,
+    smoothing: float = 0.0,
+    keep: float = 1.0,
+) -> Tensor:
     """Return the symmetric softmax cross-entropy of finding the partner among the batch.
 
     For each positive pair, `-log(e^s+ / (e^s+ + sum_negatives e^s-))` with `s / temperature`, in each direction,
@@ -23,6 +29,9 @@ def info_nce(similarity: Tensor, positives: Tensor, temperature: float | Tensor 
         similarity: (I, T) cosine similarities.
         positives: (I, T) bool, True where the text describes the image.
         temperature: positive number or scalar tensor (which may be learned).
+        smoothing: share of the target that is spread evenly over the positive and all negatives, because the partner
+            may be the wrong one (label smoothing, Szegedy et al. 2016).
+        keep: share of the positive pairs that count, those of smallest loss (`mean_of_smallest`).
 
     Returns:
         Scalar, in nats.
@@ -34,9 +43,14 @@ def info_nce(similarity: Tensor, positives: Tensor, temperature: float | Tensor 
     logits = similarity / temperature
     negatives = logits.masked_fill(positives, -torch.inf)
     positive = logits[image, text]
-    image_to_text = F.softplus(negatives.logsumexp(1)[image] - positive)
-    text_to_image = F.softplus(negatives.logsumexp(0)[text] - positive)
-    return (image_to_text.mean() + text_to_image.mean()) / 2
+    value = F.softplus(negatives.logsumexp(1)[image] - positive) + F.softplus(negatives.logsumexp(0)[text] - positive)
+    if smoothing:
+        # -sum_k q_k log p_k, and what it exceeds -log p_positive by: smoothing * mean_k (positive - logit_k)
+        others = logits.masked_fill(positives, 0)
+        for dim, of_pair in ((1, image), (0, text)):
+            count = (~positives).sum(dim)[of_pair]
+            value = value + smoothing * (count * positive - others.sum(dim)[of_pair]) / (count + 1)
+    return mean_of_smallest(value, keep) / 2
 
 
 def sigmoid_loss(

@@ -1,6 +1,7 @@
 """Triplet ranking losses with in-batch negatives: all of them, or the hardest."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -36,7 +37,22 @@ def positive_pairs(similarity: Tensor, positives: Tensor) -> tuple[Tensor, Tenso
     return image, text
 
 
-def sum_of_hinges(similarity: Tensor, positives: Tensor, margin: float = 0.2) -> Tensor:
+def mean_of_smallest(values: Tensor, keep: float) -> Tensor:
+    """Return the mean of the smallest `keep` of the values (P,), at least one of them.
+
+    Small-loss selection (Han et al. 2018, Co-teaching): while a network still learns what the data have in common, the
+    pairs that it finds hardest are the mislabelled ones.
+
+    Raises:
+        ValueError: `keep` is not in (0, 1].
+    """
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep is {keep}, a share above 0 and at most 1")
+    kept = max(1, round(keep * len(values)))
+    return values.mean() if kept == len(values) else values.topk(kept, largest=False).values.mean()
+
+
+def sum_of_hinges(similarity: Tensor, positives: Tensor, margin: float | Tensor = 0.2, keep: float = 1.0) -> Tensor:
     """Return the triplet loss summed over every negative of the batch, in both directions.
 
     For each positive pair (i, t): `sum_t' [margin - s(i, t) + s(i, t')]+ + sum_i' [margin - s(i, t) + s(i', t)]+`,
@@ -49,7 +65,9 @@ def sum_of_hinges(similarity: Tensor, positives: Tensor, margin: float = 0.2) ->
     Args:
         similarity: (I, T) scores, cosine in the papers.
         positives: (I, T) bool, True where the text describes the image.
-        margin: by how much a positive must lead, in units of the scores.
+        margin: by how much a positive must lead, in units of the scores; or (I, T), by how much it must lead each
+            negative, for negatives that may be half true (`soft_margin`).
+        keep: share of the positive pairs that count, those of smallest loss (`mean_of_smallest`).
 
     Returns:
         Scalar. Zero once every positive leads every negative by the margin.
@@ -58,13 +76,14 @@ def sum_of_hinges(similarity: Tensor, positives: Tensor, margin: float = 0.2) ->
         ValueError: see `positive_pairs`.
     """
     image, text = positive_pairs(similarity, positives)
-    slack = margin - similarity[image, text][:, None]
-    other_texts = (slack + similarity[image]).clamp(min=0).masked_fill(positives[image], 0)
-    other_images = (slack + similarity.T[text]).clamp(min=0).masked_fill(positives.T[text], 0)
-    return other_texts.sum(1).mean() + other_images.sum(1).mean()
+    positive = similarity[image, text][:, None]
+    raised = similarity + margin
+    other_texts = (raised[image] - positive).clamp(min=0).masked_fill(positives[image], 0)
+    other_images = (raised.T[text] - positive).clamp(min=0).masked_fill(positives.T[text], 0)
+    return mean_of_smallest(other_texts.sum(1) + other_images.sum(1), keep)
 
 
-def max_of_hinges(similarity: Tensor, positives: Tensor, margin: float = 0.2) -> Tensor:
+def max_of_hinges(similarity: Tensor, positives: Tensor, margin: float | Tensor = 0.2, keep: float = 1.0) -> Tensor:
     """Return the triplet loss of the hardest negative only, in both directions.
 
     For each positive pair (i, t): `[margin - s(i, t) + max_t' s(i, t')]+ + [margin - s(i, t) + max_i' s(i', t)]+`,
@@ -80,8 +99,21 @@ def max_of_hinges(similarity: Tensor, positives: Tensor, margin: float = 0.2) ->
     Args and errors: as `sum_of_hinges`.
     """
     image, text = positive_pairs(similarity, positives)
-    negatives = similarity.masked_fill(positives, -torch.inf)
-    slack = margin - similarity[image, text]
-    hardest_text = (slack + negatives.amax(1)[image]).clamp(min=0)
-    hardest_image = (slack + negatives.amax(0)[text]).clamp(min=0)
-    return hardest_text.mean() + hardest_image.mean()
+    raised = (similarity + margin).masked_fill(positives, -torch.inf)
+    hardest_text = (raised.amax(1)[image] - similarity[image, text]).clamp(min=0)
+    hardest_image = (raised.amax(0)[text] - similarity[image, text]).clamp(min=0)
+    return mean_of_smallest(hardest_text + hardest_image, keep)
+
+
+def soft_margin(targets: Tensor, margin: float = 0.2) -> Tensor:
+    """Return the (N, N) margins of soft positives: the more two targets are alike, the less the wrong one must trail.
+
+    `margin * (1 - max(0, cosine))`, so that a web picture with the same tags is no negative at all: the idea of the
+    semantic adaptive margin (Biten et al. 2022), with frozen tag vectors to say what is alike.
+
+    Args:
+        targets: (N, F) frozen vectors of the texts of a batch, one for each image.
+        margin: between unrelated ones.
+    """
+    directions = F.normalize(targets.float(), dim=1)
+    return margin * (1 - (directions @ directions.T).clamp(0, 1))

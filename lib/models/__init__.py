@@ -4,6 +4,7 @@ from lib.models.cca import CCA
 from lib.models.cross_attention import CrossAttention, cross_attention_similarity
 from lib.models.joint_embedding import JointEmbedding, PooledBranch, Projection
 from lib.models.pooling import GeneralizedPooling, last_pool, max_pool, mean_pool
+from lib.models.webly import webly_embedding
 
 __all__ = [
     "CCA",
@@ -16,4 +17,5 @@ __all__ = [
     "last_pool",
     "max_pool",
     "mean_pool",
+    "webly_embedding",
 ]

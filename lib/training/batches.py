@@ -72,14 +72,19 @@ class Pairs:
             text_ids=rows,
         )
 
+    def rows(self, epoch: int) -> Tensor:
+        """Return the texts that epoch `epoch` uses: all of them. A curriculum starts with fewer."""
+        return torch.arange(len(self))
+
     def epoch(self, batch_size: int, seed: int, epoch: int, device: torch.device | str = "cpu") -> Iterator["Batch"]:
-        """Yield the batches of one epoch, every text once; a pure function of `seed` and `epoch`.
+        """Yield the batches of one epoch, every text of `rows(epoch)` once; a pure function of `seed` and `epoch`.
 
         Texts of about one length share a batch (sorted within random windows of 20 batches, which are then shuffled),
         so that little of a batch is padding. A last batch of a single text is left out: it has no negative.
         """
         generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
-        order = torch.randperm(len(self), generator=generator)
+        rows = self.rows(epoch)
+        order = rows[torch.randperm(len(rows), generator=generator)]
         if self.lengths is not None:
             windows = order.split(20 * batch_size)
             order = torch.cat([window[self.lengths[window].argsort(stable=True)] for window in windows])
