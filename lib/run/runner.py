@@ -22,15 +22,17 @@ def run_notebooks(
     resume: bool = False,
     notebooks: Path | None = None,
     cell_timeout: float = 1800,
+    changes: dict | None = None,
 ) -> list[Result]:
     """Runs the notebooks of a folder (default: notebooks/) into `out` (default: runs/<profile>), `jobs` at a time.
 
     `only` selects by number ("03") or name; `resume` skips what passed with the same inputs; `cell_timeout` is in
-    seconds. Raises ProfileError before anything runs if profile, selection or notebooks do not fit together.
+    seconds; `changes` are parameters that come before those of the profile. Raises ProfileError before anything runs if
+    profile, selection or notebooks do not fit together.
     """
     folder = Path(notebooks or ROOT / "notebooks").resolve()
     out = Path(out or folder.parent / "runs" / profile).resolve()
-    tasks = _plan(profile, only, out, folder)
+    tasks = _plan(profile, only, out, folder, changes or {})
     if jobs < 1 or cell_timeout <= 0:
         raise ProfileError(f"jobs ({jobs}) and the cell time-out ({cell_timeout}) must be positive")
     out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ def run_notebooks(
     return results
 
 
-def _plan(profile: str, only: list[str] | None, out: Path, folder: Path) -> list[Task]:
+def _plan(profile: str, only: list[str] | None, out: Path, folder: Path, changes: dict) -> list[Task]:
     """Everything that can be checked before anything runs."""
     paths = sorted(folder.glob(PATTERN))
     if not paths:
@@ -80,16 +82,17 @@ def _plan(profile: str, only: list[str] | None, out: Path, folder: Path) -> list
             problems.append(str(error))
     if problems:
         raise ProfileError("\n".join(problems))
-    given = parameters_for(load_profile(folder / "profiles", profile), declared)
+    given = parameters_for(load_profile(folder / "profiles", profile) | changes, declared)
     for name in only or []:
-        if not any(_selects(name, path) for path in paths):
+        if not any(selects(name, path) for path in paths):
             raise ProfileError(f"--only {name} matches none of: {', '.join(path.stem for path in paths)}")
-    chosen = [path for path in paths if not only or any(_selects(name, path) for name in only)]
+    chosen = [path for path in paths if not only or any(selects(name, path) for name in only)]
     tasks = [Task(path, profile, given[path], out, "runs_dir" in declared[path]) for path in chosen]
     return sorted(tasks, key=lambda task: task.reads_others)
 
 
-def _selects(name: str, path: Path) -> bool:
+def selects(name: str, path: Path) -> bool:
+    """Whether `name` ("03", "03_evaluation") means the notebook at `path`."""
     return name in (path.stem, path.name, path.stem.split("_")[0])
 
 

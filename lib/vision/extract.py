@@ -59,9 +59,17 @@ def extract_features(
 
     if not cache:
         return _read_only(np.concatenate([features for _, features in compute(range(len(images)))]))
-    precision = "float32" if device == "cpu" else "bfloat16"
-    store = FeatureStore(cache_dir("features", f"{spec.key()}-{precision}", kind))
+    store = FeatureStore(feature_folder(encoder, kind, device)[0])
     return store.get([_fingerprint(images, i) for i in range(len(images))], compute)
+
+
+def feature_folder(encoder: str, kind: str, device: str = "auto") -> tuple[Path, str]:
+    """The folder of the feature cache for one encoder, kind and precision, and the device that "auto" stands for."""
+    from lib.vision.backbones import encoder_spec
+
+    device, _ = _choose(device, "auto")
+    precision = "float32" if device == "cpu" else "bfloat16"
+    return cache_dir("features", f"{encoder_spec(encoder).key()}-{precision}", kind), device
 
 
 def _choose(device: str, engine: str) -> tuple[str, str]:

@@ -1,0 +1,94 @@
+"""Trains a joint embedding on cached features, on one process or on all that torchrun starts.
+
+    python -m lib.run.train --corpus openmoji --epochs 10 --out runs/train
+    torchrun --nproc-per-node 8 -m lib.run.train --corpus flickr30k --batch-size 8192 --out runs/train
+
+Frozen image features and MiniLM sentence vectors, linear maps, any loss of `lib.losses.streaming`. Both commands
+give the same weights up to rounding, because `--batch-size` is that of all processes together. Writes metrics.json
+(test split) and model.pt into the folder.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from lib.data import load
+from lib.losses import streaming
+from lib.models.joint_embedding import JointEmbedding, Projection
+from lib.report import metrics
+from lib.text.transformer import MiniLM
+from lib.training import Pairs, TrainConfig, checkpoint, validate
+from lib.training.distributed import fit_ranks, process_group, rank_and_ranks
+from lib.vision import extract_features
+
+LOSSES = ("info_nce", "max_of_hinges", "sum_of_hinges", "sigmoid_loss")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m lib.run.train", description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", default="openmoji", help="see data/README.md (default: openmoji)")
+    parser.add_argument("--loss", default="info_nce", choices=LOSSES, help="default: info_nce")
+    parser.add_argument(
+        "--batch-size", type=int, default=512, metavar="B", help="texts of all processes (default: 512)"
+    )
+    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="default: 20")
+    parser.add_argument("--rate", type=float, default=1e-3, metavar="R", help="of Adam (default: 0.001)")
+    parser.add_argument("--dim", type=int, default=256, metavar="D", help="of the joint space (default: 256)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--out", type=Path, default=Path("runs", "train"), metavar="DIR", help="default: runs/train")
+    train(parser.parse_args(arguments))
+
+
+def train(options: argparse.Namespace) -> None:
+    """Does what `main` says, in each process."""
+    started = time.time()
+    with process_group(options.device) as device:
+        rank, ranks = rank_and_ranks()
+        if rank == 0:  # the others find the features in the cache
+            corpus, pairs = _load(options.corpus, device)
+        if ranks > 1:
+            dist.barrier()
+        if rank > 0:
+            corpus, pairs = _load(options.corpus, device)
+        torch.manual_seed(options.seed)
+        sides = [Projection(x.shape[-1], options.dim) for x in (pairs["train"].images, pairs["train"].texts)]
+        model = JointEmbedding(*sides)
+        config = TrainConfig(
+            options.epochs, options.batch_size, options.rate, schedule="cosine", warmup_steps=10, seed=options.seed
+        )
+        fit_ranks(model, pairs["train"], config, getattr(streaming, options.loss), val=pairs["val"], device=device)
+        if rank > 0:
+            return
+        scores = validate(model, pairs["test"], device=str(device))
+        options.out.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(options.out / "model.pt", {"run": _settings(options), "model": model.state_dict()})
+        setting = f"batch {options.batch_size}, {options.epochs} epochs"
+        rows = [metrics.row(options.loss, options.corpus, setting, m, [v]) for m, v in scores.as_dict().items()]
+        about = {"protocol": str(scores.protocol), "corpus": corpus, "started": started, "device": device}
+        metrics.write_metrics(options.out / "metrics.json", rows, notebook="lib.run.train", **about)
+        print(f"{ranks} processes, {time.time() - started:.0f} s, {options.out / 'metrics.json'}\n{scores}")
+
+
+def _settings(options: argparse.Namespace) -> dict:
+    return {name: value for name, value in vars(options).items() if name not in ("out", "device")}
+
+
+def _load(name: str, device: torch.device) -> tuple:
+    """The corpus, and the pairs of its splits: frozen features of pictures, memory-mapped, and of sentences."""
+    corpus, sentences = load(name), MiniLM(device=str(device))
+    pairs = {}
+    for split in ("train", "val", "test"):
+        part = corpus.select(split)
+        texts, image_of_text = part.texts()
+        images = extract_features(part.images, device=str(device), progress=False)
+        pairs[split] = Pairs(images, torch.tensor(sentences.transform(texts)), torch.tensor(image_of_text))
+    return corpus, pairs
+
+
+if __name__ == "__main__":
+    main()

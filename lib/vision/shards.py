@@ -1,0 +1,111 @@
+"""Features of a folder of WebDataset shards, encoded by several processes or machines, a shard at a time.
+
+    python -m lib.vision.shards FOLDER --workers 8
+
+Each shard's features go to a file of their own, written under a temporary name and renamed: a worker that dies loses
+the shard it was at, which another one does again. At the end the files are taken into the feature cache, where
+`extract_features` finds every picture.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lib.data import load
+from lib.data.feature_store import FeatureStore
+from lib.data.paths import atomic_path
+from lib.data.workers import on_workers
+from lib.vision.extract import KINDS, extract_features, feature_folder
+
+
+def extract_shards(
+    root: str | Path,
+    encoder: str = "efficientnet_lite0",
+    kind: str = "global",
+    workers: int = 2,
+    device: str = "auto",
+    progress: bool = True,
+) -> np.ndarray:
+    """Return the features that `extract_features(load("webdataset", root).images, ...)` would, bit for bit on a CPU.
+
+    Args:
+        root: folder of *.tar, seen by all machines under this name.
+        encoder, kind, device: as in `extract_features`.
+        workers: shards at a time; each takes one CPU core, or one GPU.
+        progress: print a line for each shard.
+
+    Raises:
+        RuntimeError: Ray is not installed, or a worker died again and again at the same shard.
+        OSError: naming a picture that cannot be read.
+    """
+    images = load("webdataset", root).images
+    fingerprints = [images.fingerprint(i) for i in range(len(images))]
+    folder, device = feature_folder(encoder, kind, device)
+    store, parts = FeatureStore(folder), {}
+
+    def compute(missing: list[int]) -> Iterator[tuple[list[int], np.ndarray]]:
+        positions: dict[Path, list[int]] = {}
+        for i in missing:
+            positions.setdefault(images.members[i].shard, []).append(i)
+        parts.update({shard: folder / "parts" / f"{_identity(shard)}.npz" for shard in positions})
+        (folder / "parts").mkdir(exist_ok=True)
+        pieces = [[str(shard), str(part), encoder, kind, device] for shard, part in parts.items()]
+        on_gpu = device != "cpu"
+        for number, done in enumerate(on_workers(encode_shard, pieces, workers, not on_gpu, on_gpu), start=1):
+            if progress:
+                print(f"{number} of {len(pieces)} shards: {done[0]}, {done[1]:,} pictures", flush=True)
+        for shard, rows in positions.items():
+            yield rows, _rows(parts[shard], [fingerprints[i] for i in rows])
+
+    features = store.get(fingerprints, compute)
+    for part in parts.values():  # its rows are in the cache
+        part.unlink()
+    return features
+
+
+def encode_shard(piece: Sequence[str]) -> list:
+    """Encode one shard (its path, the file to write, encoder, kind, device); return its name and number of pictures.
+
+    A file that is there already, from a run that was interrupted, is left as it is.
+    """
+    shard, part, encoder, kind, device = piece
+    images = load("webdataset", shard).images
+    if not Path(part).exists():
+        threads = 1 if device == "cpu" else None
+        options = {"device": device, "cache": False, "progress": False, "threads": threads}
+        features = extract_features(images, encoder, kind, **options)
+        keys = np.array([images.fingerprint(i) for i in range(len(images))])
+        with atomic_path(Path(part)) as temporary, temporary.open("wb") as file:
+            np.savez(file, keys=keys, features=features)
+    return [Path(shard).name, len(images)]
+
+
+def _identity(shard: Path) -> str:
+    """A name that changes when the shard does."""
+    state = shard.stat()
+    return hashlib.sha256(f"{shard.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
+
+
+def _rows(part: Path, fingerprints: list[str]) -> np.ndarray:
+    with np.load(part, allow_pickle=False) as content:
+        row_of = {key: row for row, key in enumerate(content["keys"].tolist())}
+        return content["features"][[row_of[fingerprint] for fingerprint in fingerprints]]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m lib.vision.shards", description=__doc__.splitlines()[0])
+    parser.add_argument("root", type=Path, metavar="FOLDER", help="folder of WebDataset shards (*.tar)")
+    parser.add_argument("--encoder", default="efficientnet_lite0", help="default: efficientnet_lite0")
+    parser.add_argument("--kind", default="global", choices=KINDS, help="default: global")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="shards at the same time (default: 2)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    features = extract_shards(**vars(parser.parse_args(arguments)))
+    print(f"{len(features):,} pictures, features {features.shape[1:]} {features.dtype}: in the cache")
+
+
+if __name__ == "__main__":
+    main()
