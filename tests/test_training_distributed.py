@@ -10,18 +10,33 @@ import torch
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
-from lib.losses import InfoNCE, info_nce, max_of_hinges, positives_from_ids, sigmoid_loss, sum_of_hinges
+from lib.losses import info_nce, max_of_hinges, positives_from_ids, sigmoid_loss, streaming, sum_of_hinges
 from lib.models.joint_embedding import JointEmbedding, Projection
-from lib.training import Pairs, TrainConfig
-from lib.training.distributed import RankPairs, dense, fit_ranks, gather, process_group, rank_and_ranks
+from lib.training import Pairs, TrainConfig, sharded
+from lib.training.distributed import RankPairs, dense, fit_ranks, whole_batch
+from lib.training.ranks import gather, process_group, rank_and_ranks
 
 ROOT = Path(__file__).resolve().parents[1]
-LOSSES = {
+DENSE = {
     "info_nce": info_nce,
     "sigmoid_loss": sigmoid_loss,
     "max_of_hinges": max_of_hinges,
     "sum_of_hinges": sum_of_hinges,
 }
+SHARED = {f"whole batch, {name}": whole_batch(dense(loss)) for name, loss in DENSE.items()}
+SHARED |= {f"streaming, {name}": whole_batch(getattr(streaming, name)) for name in DENSE}
+SHARED |= {f"sharded, {name}": getattr(sharded, name) for name in DENSE if hasattr(sharded, name)}
+
+
+class Learned(torch.nn.Module):
+    """A loss with a temperature that is learned."""
+
+    def __init__(self):
+        super().__init__()
+        self.temperature = torch.nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, *rows: torch.Tensor) -> torch.Tensor:
+        return sharded.info_nce(*rows, temperature=self.temperature)
 
 
 def batch() -> tuple[torch.Tensor, ...]:
@@ -54,8 +69,7 @@ def as_lists(tensors) -> list:
 def one_step(loss, images, texts, image_ids, text_ids) -> dict:
     """Loss and gradients of all parameters, after averaging over ranks, of the part of the batch given."""
     embedding = model()
-    value = loss(*(gather(x) for x in (embedding.encode_images(images), embedding.encode_sentences(texts))),
-                 gather(image_ids), gather(text_ids))  # fmt: skip
+    value = loss(embedding.encode_images(images), embedding.encode_sentences(texts), image_ids, text_ids)
     value.backward()
     for parameter in embedding.parameters() if rank_and_ranks()[1] > 1 else ():
         torch.distributed.all_reduce(parameter.grad)
@@ -63,14 +77,13 @@ def one_step(loss, images, texts, image_ids, text_ids) -> dict:
     return {"loss": float(value.detach()), "gradients": as_lists(p.grad for p in embedding.parameters())}
 
 
-def train(dropout: float = 0.0) -> dict:
-    embedding, loss = model(), InfoNCE()
-    pairs = data()
-    history = fit_ranks(embedding, pairs, CONFIG, dense(loss), val=pairs, progress=False)
+def train(loss) -> dict:
+    embedding, pairs = model(), data()
+    history = fit_ranks(embedding, pairs, CONFIG, loss, val=pairs, progress=False)
     return {
         "losses": [row["loss"] for row in history.rows],
         "rsum": [row["val_rsum"] for row in history.rows],
-        "weights": as_lists(embedding.parameters()),
+        "weights": as_lists([*embedding.parameters(), *(loss.parameters() if isinstance(loss, Learned) else [])]),
     }
 
 
@@ -81,8 +94,8 @@ def work(out: Path) -> None:
         images, texts, image_ids, text_ids = batch()
         mine = [(slice(0, 5), slice(0, 4)), (slice(5, None), slice(4, None))][rank]
         part = (images[mine[0]], texts[mine[1]], image_ids[mine[0]], text_ids[mine[1]])
-        result = {"ranks": ranks, "steps": {name: one_step(dense(loss), *part) for name, loss in LOSSES.items()}}
-        result["train"] = train()
+        result = {"ranks": ranks, "steps": {name: one_step(loss, *part) for name, loss in SHARED.items()}}
+        result["train"] = train(Learned())
         result["epoch"] = [
             [b.image_ids.tolist(), b.text_ids.tolist()]
             for b in RankPairs(**vars(data()), rank=rank, ranks=ranks).epoch(16, 3, 1)
@@ -100,9 +113,9 @@ def two(tmp_path_factory) -> list[dict]:
     return [json.loads((out / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", SHARED)
 def test_value_and_gradient_are_those_of_one_process(two, name):
-    alone = one_step(dense(LOSSES[name]), *batch())
+    alone = one_step(dense(DENSE[name.split(", ")[1]]), *batch())
     for rank in two:
         assert rank["ranks"] == 2
         assert rank["steps"][name]["loss"] == pytest.approx(alone["loss"], rel=1e-5)
@@ -111,7 +124,7 @@ def test_value_and_gradient_are_those_of_one_process(two, name):
 
 
 def test_training_is_that_of_one_process(two):
-    alone = train()
+    alone = train(Learned())
     for rank in two:
         assert rank["train"]["losses"] == pytest.approx(alone["losses"], rel=1e-4)
         assert rank["train"]["rsum"] == pytest.approx(alone["rsum"])
@@ -119,6 +132,7 @@ def test_training_is_that_of_one_process(two):
             assert_close(torch.tensor(theirs), torch.tensor(ours), rtol=1e-3, atol=1e-5)
     assert two[0]["train"] == two[1]["train"]
     assert alone["losses"][-1] < alone["losses"][0]
+    assert alone["weights"][-1] != pytest.approx(0.1)  # the temperature has learned, too
 
 
 def test_ranks_share_every_batch_and_have_equal_steps(two):
@@ -145,7 +159,7 @@ def test_one_process_needs_no_group():
 
 def test_patience_is_refused():
     with pytest.raises(ValueError, match="patience"):
-        fit_ranks(model(), data(), TrainConfig(patience=1), dense(info_nce))
+        fit_ranks(model(), data(), TrainConfig(patience=1), sharded.info_nce)
 
 
 def test_dense_is_the_loss_of_the_matrix():

@@ -20,11 +20,17 @@ from lib.losses import streaming
 from lib.models.joint_embedding import JointEmbedding, Projection
 from lib.report import metrics
 from lib.text.transformer import MiniLM
-from lib.training import Pairs, TrainConfig, checkpoint, validate
-from lib.training.distributed import fit_ranks, process_group, rank_and_ranks
+from lib.training import Pairs, TrainConfig, checkpoint, sharded, validate
+from lib.training.distributed import fit_ranks, whole_batch
+from lib.training.ranks import process_group, rank_and_ranks
 from lib.vision import extract_features
 
-LOSSES = ("info_nce", "max_of_hinges", "sum_of_hinges", "sigmoid_loss")
+LOSSES = {
+    "info_nce": sharded.info_nce,
+    "max_of_hinges": sharded.max_of_hinges,
+    "sigmoid_loss": sharded.sigmoid_loss,
+    "sum_of_hinges": whole_batch(streaming.sum_of_hinges),
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -61,7 +67,7 @@ def train(options: argparse.Namespace) -> None:
         config = TrainConfig(
             options.epochs, options.batch_size, options.rate, schedule="cosine", warmup_steps=10, seed=options.seed
         )
-        fit_ranks(model, pairs["train"], config, getattr(streaming, options.loss), val=pairs["val"], device=device)
+        fit_ranks(model, pairs["train"], config, LOSSES[options.loss], val=pairs["val"], device=device)
         if rank > 0:
             return
         scores = validate(model, pairs["test"], device=str(device))

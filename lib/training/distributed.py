@@ -6,14 +6,10 @@ encodes its own images and texts, and the embeddings are gathered. They are smal
     torchrun --nproc-per-node 8 -m lib.run.train --corpus flickr30k      # 8 GPUs of one machine
 
 The weights after each step are those of one process with the whole batch, up to rounding: the same batches in the
-same order, the same loss, the same gradient. Why the gradient is right: let `l_r` be the loss that rank r returns and
-L their mean. The gradient of a gathered tensor is summed over the ranks, so an embedding receives
-`sum_r dl_r = W dL` from W ranks; `DistributedDataParallel` averages parameter gradients over ranks, which divides by W.
+same order, the same loss, the same gradient (`lib.training.ranks` says why).
 """
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import torch
@@ -23,81 +19,23 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lib.losses import positives_from_ids
 from lib.training.batches import Batch, Pairs
-from lib.training.loop import History, Loss, TrainConfig, fit, resolve_device
+from lib.training.loop import History, Loss, TrainConfig, fit
+from lib.training.ranks import gather, rank_and_ranks
 
 PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # images (I, D), texts (T, D), image_ids, text_ids
-
-
-@contextmanager
-def process_group(device: str = "auto") -> Iterator[torch.device]:
-    """Join the processes that torchrun started, and give this one its device; leave them at the end.
-
-    "auto" is the GPU of this process's number on its machine (NCCL), or the CPU where there is none (gloo). Started
-    without torchrun, the process is alone.
-    """
-    device = resolve_device(device)
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        torch.cuda.set_device(device)
-    if "WORLD_SIZE" not in os.environ:
-        yield device
-        return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
-
-
-def rank_and_ranks() -> tuple[int, int]:
-    """Number of this process and how many there are: (0, 1) without torchrun."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
-def gather(local: Tensor) -> Tensor:
-    """Return the rows of all ranks, in the order of the ranks, with gradient.
-
-    Args:
-        local: (n, ...) rows of this rank; n may differ between ranks, everything else may not.
-
-    Returns:
-        (sum of n, ...). In the backward pass each rank receives its rows' gradients, summed over the losses of all
-        ranks; integer tensors (ids) have none.
-    """
-    _, ranks = rank_and_ranks()
-    if ranks == 1:
-        return local
-    counts = torch.empty(ranks, dtype=torch.long, device=local.device)
-    dist.all_gather_into_tensor(counts, torch.tensor([len(local)], device=local.device))
-    return _Gather.apply(local, counts.tolist())
-
-
-class _Gather(torch.autograd.Function):
-    """Rows are padded to the longest rank, because collectives want equal sizes."""
-
-    @staticmethod
-    def forward(ctx, local: Tensor, counts: list[int]) -> Tensor:
-        ctx.counts = counts
-        padded = local.new_zeros(max(counts), *local.shape[1:])
-        padded[: len(local)] = local
-        everything = local.new_empty(len(counts) * len(padded), *local.shape[1:])
-        dist.all_gather_into_tensor(everything, padded)
-        return torch.cat([rows[:n] for rows, n in zip(everything.split(len(padded)), counts, strict=True)])
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        rank, ranks = rank_and_ranks()
-        padded = gradient.new_zeros(ranks, max(ctx.counts), *gradient.shape[1:])
-        for place, rows in zip(padded, gradient.split(ctx.counts), strict=True):
-            place[: len(rows)] = rows
-        own = torch.empty_like(padded[0])
-        dist.reduce_scatter_tensor(own, padded.flatten(0, 1))
-        return own[: ctx.counts[rank]], None
 
 
 def dense(loss: Loss) -> PairLoss:
     """Return a loss on similarities as a loss on embeddings and ids, which holds the (I, T) matrix."""
     return lambda images, texts, image_ids, text_ids: loss(images @ texts.T, positives_from_ids(image_ids, text_ids))
+
+
+def whole_batch(loss: PairLoss) -> PairLoss:
+    """Return a loss on the rows of one rank that gathers the whole batch and computes all of it on every rank.
+
+    For any loss. It does not get faster with more ranks; those of `lib.training.sharded` do.
+    """
+    return lambda *rows: loss(*map(gather, rows))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +78,7 @@ class _Towers(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         images, texts = self.encode_images(batch.images), self.encode_sentences(batch.texts)
         ids = [part.to(images.device) for part in (batch.image_ids, self.image_of_text[batch.text_ids])]
-        return self.loss(gather(images), gather(texts), *map(gather, ids))
+        return self.loss(images, texts, *ids)
 
 
 def fit_ranks(
@@ -163,8 +101,9 @@ def fit_ranks(
         model: `JointEmbedding` or another one with `encode_images` and `encode_sentences` giving one vector each.
         train: all pairs; on each machine they may be memory-mapped from a copy of the feature cache.
         config: `batch_size` is that of the whole batch.
-        loss: called as `loss(images, texts, image_ids, text_ids)` with the whole batch: one of `lib.losses.streaming`,
-            whose memory is a tile, or `dense(loss)`.
+        loss: called with the rows of this rank as `loss(images, texts, image_ids, text_ids)`: one of
+            `lib.training.sharded`, or `whole_batch` of one of `lib.losses.streaming` or of `dense(loss)`. Modules that
+            learn (a temperature) are trained only where `loss` is an `nn.Module` itself.
         val, progress: as in `fit`; only rank 0 shows its progress.
         device: of this process, from `process_group`.
 

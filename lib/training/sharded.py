@@ -1,0 +1,94 @@
+"""Losses of a batch that lies on several ranks: each rank compares its own images with the texts of all.
+
+Every loss has the name, value and gradient of its namesake in `lib.losses.streaming` on the whole batch, and is called
+with the rows of one rank: `loss(images, texts, image_ids, text_ids)`. Of B images and texts on W ranks, a rank holds
+the embeddings of all texts, makes B/W rows of the similarity matrix tile by tile, and never holds any of it. What a
+text needs from all images, a maximum or a log-sum-exp, is put together from one number of each rank. So time goes down
+with W, and so does everything that is kept but the texts.
+
+The value is that of the whole batch on every rank, the gradient that of the rank's share, as `lib.training.distributed`
+explains.
+"""
+
+import math
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.losses.streaming import TILE, tiles
+from lib.losses.streaming.positives import Positives
+from lib.training.ranks import gather, rank_and_ranks
+
+
+def max_of_hinges(
+    images: Tensor, texts: Tensor, image_ids: Tensor, text_ids: Tensor, margin: float = 0.2, tile: int | None = None
+) -> Tensor:
+    """Return `lib.losses.max_of_hinges` of the whole batch.
+
+    Args:
+        images: (i, D), texts: (t, D) of this rank; i and t may differ between ranks.
+        image_ids: (i,) and text_ids: (t,), equal where the text describes the image.
+        margin: as in the dense loss.
+        tile: scores held at a time.
+
+    Raises:
+        ValueError: none of the texts belongs to an image of this rank.
+    """
+    texts, positives = _block(images, texts, image_ids, text_ids, tile)
+    positive, of_image, of_text = tiles.hardest(images, texts, positives)
+    of_text = gather(of_text[None]).amax(0)
+    lead = margin - positive
+    value = (of_image[positives.image] + lead).clamp(min=0) + (of_text[positives.text] + lead).clamp(min=0)
+    return _share(value.sum(), positives)
+
+
+def info_nce(
+    images: Tensor,
+    texts: Tensor,
+    image_ids: Tensor,
+    text_ids: Tensor,
+    temperature: float | Tensor = 0.05,
+    tile: int | None = None,
+) -> Tensor:
+    """Return `lib.losses.info_nce` of the whole batch; temperature: a number or a scalar tensor, others as above."""
+    texts, positives = _block(images, texts, image_ids, text_ids, tile)
+    scale = 1 / torch.as_tensor(temperature, dtype=torch.float32, device=images.device)
+    positive, of_image, of_text = tiles.logsumexp(images, texts, scale, positives)
+    of_text = gather(of_text[None]).logsumexp(0)
+    value = F.softplus(of_image[positives.image] - positive) + F.softplus(of_text[positives.text] - positive)
+    return _share(value.sum() / 2, positives)
+
+
+def sigmoid_loss(
+    images: Tensor,
+    texts: Tensor,
+    image_ids: Tensor,
+    text_ids: Tensor,
+    scale: float | Tensor = 10.0,
+    bias: float | Tensor = -10.0,
+    tile: int | None = None,
+) -> Tensor:
+    """Return `lib.losses.sigmoid_loss` of the whole batch; scale, bias: numbers or scalar tensors, others as above."""
+    texts, positives = _block(images, texts, image_ids, text_ids, tile)
+    scale, bias = (torch.as_tensor(x, dtype=torch.float32, device=images.device) for x in (scale, bias))
+    return _share(tiles.softplus_sum(images, texts, scale, bias, positives), positives)
+
+
+def _block(images, texts, image_ids, text_ids, tile: int | None) -> tuple[Tensor, Positives]:
+    """The texts of all ranks, and which of them belong to which images of this one."""
+    tile = tile or TILE.get(images.device.type, TILE["cuda"])
+    height = max(1, math.isqrt(tile // 2))
+    return gather(texts), Positives.from_ids(image_ids, gather(text_ids), height, tile // height)
+
+
+def _share(of_rank: Tensor, positives: Positives) -> Tensor:
+    """From the sum over this rank's pairs the mean over all pairs: its value, and the gradient of this rank's share."""
+    ranks = rank_and_ranks()[1]
+    both = torch.stack([of_rank.detach().double(), of_rank.new_tensor(len(positives), dtype=torch.float64)])
+    if ranks > 1:
+        dist.all_reduce(both)
+    total, pairs = both
+    share = of_rank * (ranks / pairs).to(of_rank.dtype)
+    return share + ((total / pairs).to(of_rank.dtype) - share).detach()
