@@ -12,7 +12,9 @@ from torch.testing import assert_close
 
 from lib.losses import info_nce, max_of_hinges, positives_from_ids, sigmoid_loss, streaming, sum_of_hinges
 from lib.models.joint_embedding import JointEmbedding, Projection
-from lib.training import Pairs, TrainConfig, sharded
+from lib.report.metrics import read_metrics
+from lib.run import train as train_command
+from lib.training import Pairs, TrainConfig, checkpoint, sharded
 from lib.training.distributed import RankPairs, dense, fit_ranks, whole_batch
 from lib.training.ranks import gather, process_group, rank_and_ranks
 
@@ -167,6 +169,17 @@ def test_dense_is_the_loss_of_the_matrix():
     images, texts = normalize(images[:, :5]), normalize(texts)
     expected = info_nce(images @ texts.T, positives_from_ids(image_ids, text_ids))
     assert_close(dense(info_nce)(images, texts, image_ids, text_ids), expected)
+
+
+def test_the_command_trains_and_writes_numbers_and_weights(tmp_path, capsys):
+    train_command.main(
+        ["--epochs", "2", "--batch-size", "256", "--dim", "32", "--device", "cpu", "--out", str(tmp_path)]
+    )
+    rows = {row["metric"]: row for row in read_metrics(tmp_path / "metrics.json")["rows"]}
+    assert rows["t2i_r10"]["mean"] > 6  # chance is 2 %
+    assert "ranks: 1" in capsys.readouterr().out
+    settings = {"corpus": "openmoji", "loss": "info_nce", "batch_size": 256, "epochs": 2, "rate": 1e-3, "dim": 32}
+    assert "image.1.weight" in checkpoint.load(tmp_path / "model.pt", settings)["model"]
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def train(options: argparse.Namespace) -> None:
         rows = [metrics.row(options.loss, options.corpus, setting, m, [v]) for m, v in scores.as_dict().items()]
         about = {"protocol": str(scores.protocol), "corpus": corpus, "started": started, "device": device}
         metrics.write_metrics(options.out / "metrics.json", rows, notebook="lib.run.train", **about)
-        print(f"{ranks} processes, {time.time() - started:.0f} s, {options.out / 'metrics.json'}\n{scores}")
+        print(f"ranks: {ranks}, {time.time() - started:.0f} s, {options.out / 'metrics.json'}\n{scores}")
 
 
 def _settings(options: argparse.Namespace) -> dict:
