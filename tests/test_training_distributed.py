@@ -125,6 +125,19 @@ def test_value_and_gradient_are_those_of_one_process(two, name):
             assert_close(torch.tensor(theirs), torch.tensor(ours), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("loss", [sharded.info_nce, sharded.max_of_hinges, sharded.sigmoid_loss])
+def test_no_rank_holds_its_part_of_the_matrix(loss):
+    images, texts = (torch.randn(1_000, 8, requires_grad=True) for _ in range(2))
+    ids = torch.arange(1_000)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as report:
+        loss(images, texts, ids, ids, tile=10_000).backward()
+    events = sorted(
+        (e.start_ns(), e.nbytes()) for e in report.profiler.kineto_results.events() if e.name() == "[memory]"
+    )
+    held = [nbytes for _, nbytes in events]
+    assert 0 < max(torch.tensor(held).cumsum(0)) < 1_000_000  # the matrix has 4,000,000 bytes
+
+
 def test_training_is_that_of_one_process(two):
     alone = train(Learned())
     for rank in two:
