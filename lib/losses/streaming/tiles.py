@@ -27,9 +27,11 @@ def hardest(images: Tensor, texts: Tensor, positives: Positives) -> tuple[Tensor
     return _Hardest.apply(images, texts, positives)
 
 
-def logsumexp(images: Tensor, texts: Tensor, scale: Tensor, positives: Positives) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the logits (scores times `scale`) of the positive pairs (P,), and the log of the summed exponentials of the
-    negatives of each image (I,) and text (T,)."""
+def logsumexp(
+    images: Tensor, texts: Tensor, scale: Tensor, positives: Positives
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits (scores times `scale`) of the positive pairs (P,), and of each image (I,)
+    and text (T,) the log of the summed exponentials of its negatives."""
     return _LogSumExp.apply(images, texts, scale, positives)
 
 
@@ -52,17 +54,18 @@ class _Hardest(torch.autograd.Function):
         positive = _vector(len(positives), images)
         of_image, of_text = (_vector(len(part), images).fill_(-torch.inf) for part in (images, texts))
         text, image = (torch.zeros_like(best, dtype=torch.long) for best in (of_image, of_text))
+        buffer = _Buffer(images, positives)
         for tile, scores in products(images, texts, positives):
             positive[tile.pairs] = scores[tile.at]
             scores[tile.at] = -torch.inf
-            for dim, here, best, index, offset in (
-                (1, tile.rows, of_image, text, tile.columns.start),
-                (0, tile.columns, of_text, image, tile.rows.start),
+            for dim, here, best, index, there in (
+                (1, tile.rows, of_image, text, tile.columns),
+                (0, tile.columns, of_text, image, tile.rows),
             ):
-                value, place = scores.max(dim)
-                better = value > best[here]
-                best[here] = torch.where(better, value, best[here])
-                index[here] = torch.where(better, place + offset, index[here])
+                highest = scores.amax(dim)
+                place = _first(scores, highest, dim, buffer.matrix(*tile.shape)) + there.start
+                index[here] = torch.where(highest > best[here], place, index[here])
+                best[here] = torch.maximum(highest, best[here])
         ctx.save_for_backward(images, texts, text, image)
         ctx.positives = positives
         return positive, of_image, of_text
@@ -88,7 +91,9 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images, texts, scale, positives):
         positive = _vector(len(positives), images)
-        sums = [(_vector(len(part), images) - torch.inf, _vector(len(part), images)) for part in (images, texts)]
+        sums = [
+            (_vector(len(part), images) - torch.inf, _vector(len(part), images)) for part in (images, texts)
+        ]
         buffer = _Buffer(images, positives)
         for tile, logits in products(images, texts, positives, scale):
             positive[tile.pairs] = logits[tile.at]
@@ -110,7 +115,9 @@ class _LogSumExp(torch.autograd.Function):
         images, texts, scale, image_sum, text_sum = ctx.saved_tensors
         positives = ctx.positives
         # An image without a negative has the sum -inf; nothing is divided by it.
-        image_sum, text_sum = (part.masked_fill(part == -torch.inf, torch.inf) for part in (image_sum, text_sum))
+        image_sum, text_sum = (
+            part.masked_fill(part == -torch.inf, torch.inf) for part in (image_sum, text_sum)
+        )
         buffer = _Buffer(images, positives)
 
         def weigh(tile: Tile, logits: Tensor) -> Tensor:
@@ -135,9 +142,11 @@ class _Hinges(torch.autograd.Function):
             scores[tile.at] = -torch.inf
             for dim, here, (thresholds, _), total, count in _directions(tile, ctx.lines, sums, active):
                 for line in range(len(thresholds)):
-                    leads = torch.sub(scores, thresholds[line, here].unsqueeze(dim), out=buffer.matrix(*tile.shape))
-                    count[line, here] += (leads >= 0).sum(dim)
+                    leads = torch.sub(
+                        scores, thresholds[line, here].unsqueeze(dim), out=buffer.matrix(*tile.shape)
+                    )
                     total[line, here] += leads.clamp_(min=0).sum(dim)
+                    count[line, here] += leads.sign_().sum(dim)
         ctx.save_for_backward(images, texts, margin, *active)
         return sum(total[line] for (_, line), total in zip(ctx.lines, sums, strict=True))
 
@@ -157,7 +166,7 @@ class _Hinges(torch.autograd.Function):
             for dim, here, (thresholds, _), weight, _ in _directions(tile, ctx.lines, weights, active):
                 for line in range(len(thresholds)):
                     bound = thresholds[line, here].unsqueeze(dim)
-                    leads = torch.ge(scores, bound, out=buffer.matrix(*tile.shape))
+                    leads = torch.gt(scores, bound, out=buffer.matrix(*tile.shape))
                     total.addcmul_(leads, weight[line, here].unsqueeze(dim).expand_as(leads))
             total[tile.at] = -(of_pair * count)[tile.pairs]
             return total
@@ -211,7 +220,10 @@ def _gradients(
 
     weigh: called with every tile and its scores, which it may overwrite; returns the gradient of the scores.
     """
-    wanted = [ctx.needs_input_grad[0] or (scale is not None and ctx.needs_input_grad[2]), ctx.needs_input_grad[1]]
+    wanted = [
+        ctx.needs_input_grad[0] or (scale is not None and ctx.needs_input_grad[2]),
+        ctx.needs_input_grad[1],
+    ]
     of_images, of_texts = (
         torch.zeros(part.shape, dtype=_dtype(part), device=part.device) if want else None
         for part, want in zip((images, texts), wanted, strict=True)
@@ -225,7 +237,9 @@ def _gradients(
     of_scale = None
     if scale is not None:
         if ctx.needs_input_grad[2]:
-            of_scale = sum((_rows(images, tile) * of_images[tile]).sum() for tile in _slices(images, positives.height))
+            of_scale = sum(
+                (_rows(images, tile) * of_images[tile]).sum() for tile in _slices(images, positives.height)
+            )
             of_scale = of_scale.to(scale.dtype).reshape(scale.shape)
         for part in (of_images, of_texts):
             if part is not None:
@@ -239,8 +253,22 @@ def _weighted_rows(source: Tensor, take: Tensor, add_to: Tensor, weights: Tensor
     order = add_to.argsort()
     count = add_to.bincount(minlength=len(like))
     return F.embedding_bag(
-        take[order], source.to(weights.dtype), count.cumsum(0) - count, mode="sum", per_sample_weights=weights[order]
+        take[order],
+        source.to(weights.dtype),
+        count.cumsum(0) - count,
+        mode="sum",
+        per_sample_weights=weights[order],
     ).to(like.dtype)
+
+
+def _first(scores: Tensor, highest: Tensor, dim: int, buffer: Tensor) -> Tensor:
+    """Return where along `dim` the score equals the highest first, which `argmax` does many times slower on a CPU.
+
+    buffer: a matrix of the shape of the scores, overwritten. Floats count exactly up to 2**24, more than a tile has.
+    """
+    size = scores.shape[dim]
+    from_the_end = torch.arange(size, 0, -1, dtype=buffer.dtype, device=buffer.device).unsqueeze(1 - dim)
+    return size - torch.eq(scores, highest.unsqueeze(dim), out=buffer).mul_(from_the_end).amax(dim).long()
 
 
 def _lines(images: Tensor, texts: Tensor, positives: Positives) -> list[tuple[Tensor, tuple[Tensor, Tensor]]]:
@@ -250,8 +278,10 @@ def _lines(images: Tensor, texts: Tensor, positives: Positives) -> list[tuple[Te
     """
     positive = _vector(len(positives), images)
     for pairs in _slices(positive, positives.height):
-        rows, columns = (_rows(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text)))
-        positive[pairs] = torch.linalg.vecdot(rows, columns)
+        rows, columns = (
+            _rows(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text))
+        )
+        positive[pairs] = (rows * columns).sum(1)  # unlike a product, the same under autocast
     found = []
     for owner, part in ((positives.image, images), (positives.text, texts)):
         order = owner.argsort(stable=True)
