@@ -110,7 +110,7 @@ def two(tmp_path_factory) -> list[dict]:
     """What two processes on the CPU, started by torchrun, have computed."""
     out = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*command, __file__, str(out)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, __file__, str(out)], cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     return [json.loads((out / f"{rank}.json").read_text()) for rank in (0, 1)]
 
@@ -185,13 +185,13 @@ def test_dense_is_the_loss_of_the_matrix():
 
 
 def test_the_command_trains_and_writes_numbers_and_weights(tmp_path, capsys):
-    train_command.main(
-        ["--epochs", "2", "--batch-size", "256", "--dim", "32", "--device", "cpu", "--out", str(tmp_path)]
-    )
+    settings = {"epochs": 6, "batch_size": 64, "dim": 32, "rate": 3e-3}
+    given = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    train_command.main([*given, "--device", "cpu", "--out", str(tmp_path)])
     rows = {row["metric"]: row for row in read_metrics(tmp_path / "metrics.json")["rows"]}
-    assert rows["t2i_r10"]["mean"] > 6  # chance is 2 %
+    assert rows["t2i_r10"]["mean"] > 10  # chance is 2 %
     assert "ranks: 1" in capsys.readouterr().out
-    settings = {"corpus": "openmoji", "loss": "info_nce", "batch_size": 256, "epochs": 2, "rate": 1e-3, "dim": 32}
+    settings |= {"corpus": "openmoji", "loss": "info_nce", "seed": 0}
     assert "image.1.weight" in checkpoint.load(tmp_path / "model.pt", settings)["model"]
 
 
