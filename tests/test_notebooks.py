@@ -10,14 +10,14 @@ from lib.run import run_notebooks
 NOTEBOOKS = sorted(path.stem for path in (Path(__file__).parent.parent / "notebooks").glob("[0-9]*.ipynb"))
 CHANCE = 2.0  # percent: the right one is among the first 10 of 500 test pictures
 
-pytestmark = pytest.mark.notebooks
+pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(2400)]  # the first of them waits for all notebooks
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """One run of all notebooks: name -> (result, rows of its metrics)."""
     out = tmp_path_factory.mktemp("runs")
-    results = run_notebooks("smoke", out=out, jobs=2, cell_timeout=300)
+    results = run_notebooks("smoke", out=out, jobs=2, cell_timeout=600)
     rows = {}
     for result in results:
         path = out / result.notebook / "metrics.json"
