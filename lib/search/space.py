@@ -64,7 +64,15 @@ def learn_space(train: Pairs, val: Pairs | None, epochs: int = 15, seed: int = 0
         layer.weight.data.copy_(weights.T)
         layer.bias.data.copy_(-mean @ weights)
     config = TrainConfig(epochs, 128, 1e-4, weight_decay=0.01, schedule="cosine", seed=seed)
-    fit(model, train, config, functools.partial(info_nce, temperature=TEMPERATURE), val=val, device=device, progress=False)
+    fit(
+        model,
+        train,
+        config,
+        functools.partial(info_nce, temperature=TEMPERATURE),
+        val=val,
+        device=device,
+        progress=False,
+    )
     return model.cpu()
 
 
