@@ -12,7 +12,7 @@ from lib.data.paths import atomic_path
 
 VECTORS_A_CELL = 250  # sets the number of cells; k-means needs about 40 vectors a cell to place one
 TRAINING_A_CELL = 50  # vectors that k-means sees for each cell
-SHARE_PROBED = 1 / 64  # of the cells that a query looks into
+SHARE_PROBED = 1 / 32  # of the cells that a query looks into
 
 
 class Index:
@@ -24,7 +24,7 @@ class Index:
         approximate: False compares a query with all vectors (float32, 4 D bytes an item). True sorts the vectors into
             cells by k-means and compares with those of the nearest cells only ("inverted file", Sivic and Zisserman,
             ICCV 2003), each number kept in one byte (D + 16 bytes an item).
-        probes: cells that a query looks into, of an approximate index; None: one in 64. More finds more and takes
+        probes: cells that a query looks into, of an approximate index; None: one in 32. More finds more and takes
             longer; the attribute can be changed at any time.
 
     Raises:
@@ -131,7 +131,7 @@ class Index:
         if not 1 <= k < len(self):
             raise ValueError(f"k must be from 1 to the {len(self) - 1:,} other items, not {k}")
         others = np.arange(len(self)) != row
-        cosines, rows = self.search(self._faiss.reconstruct(row)[None], k, None if k + 1 > len(self) else others)
+        cosines, rows = self.search(self._faiss.reconstruct(row)[None], k, others)
         return [(self.ids[r], float(c)) for r, c in zip(rows[0], cosines[0], strict=True)]
 
     def save(self, folder: str | Path) -> None:
