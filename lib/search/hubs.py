@@ -37,8 +37,8 @@ def csls_penalties(gallery: np.ndarray, references: np.ndarray, k: int = 10) -> 
     """Half the mean cosine of each item with its k nearest references, (G,) float32.
 
     Ranking by cosine - penalty is ranking by CSLS, 2 cos(q, g) - r(q) - r(g) (Conneau et al., ICLR 2018, Eq. 3),
-    because r(q) is the same for all items. gallery: (G, D), references: (R, D), unit vectors; the references are queries one
-    expects, such as the training texts, never the test queries. Raises ValueError for k beyond the references.
+    because r(q) is the same for all items. gallery: (G, D), references: (R, D), unit vectors; the references are
+    queries one expects, such as the training texts, never the test queries. Raises ValueError for k beyond them.
     """
     if not 1 <= k <= len(references):
         raise ValueError(f"k must be from 1 to the {len(references):,} references, not {k}")
