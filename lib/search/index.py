@@ -12,7 +12,7 @@ from lib.data.paths import atomic_path
 
 VECTORS_A_CELL = 250  # sets the number of cells; k-means needs about 40 vectors a cell to place one
 TRAINING_A_CELL = 50  # vectors that k-means sees for each cell
-SHARE_PROBED = 1 / 32  # of the cells that a query looks into
+PROBES, SHARE_PROBED = 32, 1 / 32  # cells that a query looks into: so many at least, and this share of all
 
 
 class Index:
@@ -24,7 +24,7 @@ class Index:
         approximate: False compares a query with all vectors (float32, 4 D bytes an item). True sorts the vectors into
             cells by k-means and compares with those of the nearest cells only ("inverted file", Sivic and Zisserman,
             ICCV 2003), each number kept in one byte (D + 16 bytes an item).
-        probes: cells that a query looks into, of an approximate index; None: one in 32. More finds more and takes
+        probes: cells that a query looks into, of an approximate index; None: one in 32, and at least 32. More finds more and takes
             longer; the attribute can be changed at any time.
 
     Raises:
@@ -72,7 +72,7 @@ class Index:
     def _set_up(self, probes: int | None) -> None:
         self.approximate = hasattr(self._faiss, "nlist")
         self.cells = self._faiss.nlist if self.approximate else 1
-        self.probes = max(1, round(self.cells * SHARE_PROBED)) if probes is None else probes
+        self.probes = min(self.cells, max(PROBES, round(self.cells * SHARE_PROBED))) if probes is None else probes
         if self.approximate:
             self._faiss.make_direct_map()  # finds the vector of a row
 
