@@ -24,8 +24,8 @@ class Index:
         approximate: False compares a query with all vectors (float32, 4 D bytes an item). True sorts the vectors into
             cells by k-means and compares with those of the nearest cells only ("inverted file", Sivic and Zisserman,
             ICCV 2003), each number kept in one byte (D + 16 bytes an item).
-        probes: cells that a query looks into, of an approximate index; None: one in 32, and at least 32. More finds more and takes
-            longer; the attribute can be changed at any time.
+        probes: cells that a query looks into, of an approximate index; None: one in 32, and at least 32. More finds
+            more and takes longer; the attribute can be changed at any time.
 
     Raises:
         ValueError: no vectors, not one id a vector, an id twice, a vector that is zero or not finite, too few vectors
