@@ -4,6 +4,7 @@
 PROFILE ?= openmoji
 JOBS ?= 2
 ONLY ?=
+CORPUS ?= openmoji
 TESTS ?= tests
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -11,18 +12,22 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test lint record
+.PHONY: help run search test lint record
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run      run the notebooks; results and overview in runs/$(PROFILE)/index.html (skips what is done)"
 	@echo "              PROFILE=smoke for a quick try, ONLY=\"03 04\" for some, JOBS=1 for one at a time"
+	@echo "make search   a page in the browser that searches the embedded pictures (CORPUS=... for others)"
 	@echo "make test     check the style and run all tests (TESTS=tests/test_x.py for some)"
 	@echo "make record   take the finished run into results/ and notebooks/ (PROFILE=...)"
 	@echo "make lint     check the style only"
 
 run: $(READY)
 	@$(BIN)/python -m lib.run --profile $(PROFILE) --jobs $(JOBS) --resume $(if $(ONLY),--only $(ONLY))
+
+search: $(READY)
+	@$(BIN)/python -m lib.search --corpus $(CORPUS)
 
 test: lint
 	@echo "running the tests (about 10 minutes on 2 cores; the notebooks with tiny settings are among them)"

