@@ -227,14 +227,14 @@ def test_the_encoders_get_the_reversed_gradient_and_the_discriminator_the_plain_
     for weight in (0.0, 0.5):
         model.zero_grad()
         A3VSEObjective(data, lambda s, p: 0 * s.sum(), A3VSEChoices(image_adversary=weight))(model, batch).backward()
-        grown[weight] = model.image[1].weight.grad.clone(), model.image_domain.layers[0].weight.grad.clone()
+        grown[weight] = model.image[1].weight.grad.clone(), model.image_domain.layers[2].bias.grad.clone()
     model.zero_grad()
     logits = [model.image_domain(model.encode_images(x)) for x in (batch.images, batch.others.images)]
     domain_loss(*logits).backward()
     assert (grown[0.0][0] == 0).all()
     plain = model.image[1].weight.grad
     torch.testing.assert_close(grown[0.5][0], -0.5 * reversal_ramp(batch.progress) * plain)
-    torch.testing.assert_close(grown[0.5][1], model.image_domain.layers[0].weight.grad)
+    torch.testing.assert_close(grown[0.5][1], model.image_domain.layers[2].bias.grad)
 
 
 def test_attention_model_trains_with_every_term_and_resumes_bitwise(tmp_path):
@@ -261,7 +261,7 @@ def test_attention_model_trains_with_every_term_and_resumes_bitwise(tmp_path):
 
 def test_pairs_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="must belong to picture"):
-        sparse(others=Pairs(random(3, 4, 6), random(3, 5), torch.tensor([0, 2, 1])))
+        sparse(others=Pairs(random(20, 4, 6), random(20, 5), torch.arange(20).flip(0)))
     with pytest.raises(ValueError, match="confidence has 3 rows"):
         sparse(confidence=torch.ones(3))
     with pytest.raises(ValueError, match="both"):
@@ -283,51 +283,52 @@ def test_clues_add_up_and_joined_pairs_keep_their_owners():
 
 # ------------------------------------------------------------------------------------------------ two planted domains
 def planted(seed=0, n=200):
-    """Pictures of two domains: what they show (z) and a constant that differs between the domains, all mixed.
+    """Pictures of two domains: what they show (z) and an offset that differs between the domains, all mixed.
 
-    Pairs are given in one domain only. There the constant is as good as a bias, so the pair loss does not care how much
-    of it the encoder lets through; in the other domain what it lets through is an error that all pictures share. The
-    domains look alike only to an encoder that is blind to the constant, which therefore is what the adversary asks for.
+    Pairs are given in one domain only. There the offset is as good as a bias, so the pair loss hardly cares how much of
+    it the encoder lets through; in the other domain what it lets through is an error that all pictures share. The
+    domains look alike only to an encoder that is blind to the offset, which therefore is what the adversary asks for.
     """
     generator = torch.Generator().manual_seed(seed)
     mix = torch.linalg.qr(torch.randn(12, 12, generator=generator)).Q
     z = torch.randn(3, n, 8, generator=generator)
-    noise = 0.3 * torch.randn(3, n, 8, generator=generator)
+    noise = 0.3 * torch.randn(3, n, 12, generator=generator)
     sign = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, n, 4)
-    images = torch.cat([z + noise, 2 * sign], dim=-1) @ mix
+    images = (torch.cat([z, sign], dim=-1) + noise) @ mix
     own = torch.arange(n)
     others = Pairs(images[1], torch.zeros(n, 8), own)
-    data = SparsePairs(images[0], z[0], own, others=others, confidence=torch.ones(n), epochs=40, others_per_batch=50)
+    data = SparsePairs(images[0], z[0], own, others=others, confidence=torch.ones(n), epochs=60, others_per_batch=50)
     return data, Pairs(images[2], z[2], own)
 
 
 def play(weight):
-    """Train on the planted problem; the recall sum in the domain without pairs, and the log."""
+    """Train on the planted problem; the recall sum in the domain without pairs, the domains' distance, and the log."""
     data, elsewhere = planted()
     torch.manual_seed(0)
     model = A3VSE(12, 8, 8, dropout=0.0, text_dropout=0.0)
     objective = A3VSEObjective(data, info_nce, A3VSEChoices(image_adversary=weight))
-    fit(model, data, TrainConfig(40, 50, 5e-3, schedule="cosine"), objective=objective, progress=False)
+    fit(model, data, TrainConfig(60, 50, 5e-3, schedule="cosine"), objective=objective, progress=False)
     with torch.no_grad():
-        domains = model.encode_images(data.images), model.encode_images(data.others.images)
-    return validate(model, elsewhere).as_dict()["rsum"], proxy_a_distance(*domains), objective.log
+        apart = maximum_mean_discrepancy(model.encode_images(data.images), model.encode_images(data.others.images))
+    return validate(model, elsewhere).as_dict()["rsum"], apart, objective.log
 
 
 def test_the_adversary_solves_the_planted_problem_and_watching_does_not():
     alone, apart, watched = play(0.0)
-    together, near, log = play(1.0)
-    assert watched[-1]["image_accuracy"] > 0.95
-    assert log[-1]["image_accuracy"] < 0.75 < max(row["image_accuracy"] for row in log)
+    together, near, log = play(3.0)
+    assert watched[-1]["image_accuracy"] > 0.9
+    assert max(row["image_accuracy"] for row in log) > 0.9
+    assert 0.25 < log[-1]["image_accuracy"] < 0.75
     assert together > alone + 50
     assert near < 0.6 * apart
 
 
 def test_without_the_reversal_the_planted_problem_stays_unsolved(monkeypatch):
-    solved, _, _ = play(1.0)
+    solved, _, _ = play(3.0)
     monkeypatch.setattr(a3vse, "reverse_gradient", lambda x, strength: x)
-    unsolved, _, log = play(1.0)
+    unsolved, _, log = play(3.0)
     assert unsolved < solved - 50
-    assert log[-1]["image_accuracy"] > 0.95
+    assert log[-1]["image_accuracy"] > 0.9
 
 
 # ------------------------------------------------------------------------------------------------ distances

@@ -8,6 +8,7 @@ its time: attention as in SCAN (Lee et al. 2018), adversaries as in DANN (Ganin 
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from lib.models.cross_attention import cross_attention_similarity
 from lib.models.joint_embedding import Projection, TextInput, unit
@@ -39,18 +40,18 @@ class AttentivePooling(nn.Module):
 class DomainDiscriminator(nn.Module):
     """Does an embedding come from the annotated domain? A perceptron with one hidden layer.
 
-    Unit vectors are scaled by sqrt(dim) first, so that their coordinates are about 1: a discriminator that learns more
-    slowly than its opponents chases them in circles.
+    Spectral norms (Miyato et al. 2018) bound its slope by 1: a discriminator that is certain gives no gradient, and
+    the encoders behind it would learn nothing from having lost.
     """
 
     def __init__(self, dim: int, hidden: int = 64):
         super().__init__()
-        self.scale = dim**0.5
-        self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
+        first, last = spectral_norm(nn.Linear(dim, hidden)), spectral_norm(nn.Linear(hidden, 1))
+        self.layers = nn.Sequential(first, nn.LeakyReLU(0.2), last)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return (B,) logits of (B, dim) unit vectors."""
-        return self.layers(self.scale * vectors)[:, 0]
+        return self.layers(vectors)[:, 0]
 
 
 def region_word_similarity(
