@@ -163,7 +163,8 @@ def test_word_attention_equals_loops_and_is_what_the_similarity_uses():
 
 
 def test_model_of_sets_and_of_vectors():
-    regions, sentences = random(3, 4, 6, dtype=torch.float32), (torch.tensor([[4, 5, 6], [7, 8, 0]]), torch.tensor([3, 2]))
+    regions = random(3, 4, 6, dtype=torch.float32)
+    sentences = torch.tensor([[4, 5, 6], [7, 8, 0]]), torch.tensor([3, 2])
     for attend in (False, True):
         model = small(attend)
         assert model(regions, sentences).shape == (3, 2)
@@ -208,7 +209,8 @@ def test_objective_is_the_sum_of_its_terms():
     rise, ids = batch.progress / 0.8, batch.others.image_ids
     targets = left[ids] @ right[batch.text_ids].T
     expected = info_nce(images @ texts.T, batch.positives)
-    expected += rise * 0.5 * weighted_hinges(others @ labels.T, torch.eye(6, dtype=torch.bool), data.confidence[ids], 0.3)
+    own = torch.eye(6, dtype=torch.bool)
+    expected += rise * 0.5 * weighted_hinges(others @ labels.T, own, data.confidence[ids], 0.3)
     expected += rise * 2.0 * soft_alignment(others @ texts.T, targets, 0.1)
     expected += domain_loss(model.image_domain(images), model.image_domain(others))
     expected += domain_loss(model.text_domain(texts), model.text_domain(labels))
@@ -238,7 +240,8 @@ def test_the_encoders_get_the_reversed_gradient_and_the_discriminator_the_plain_
 
 
 def test_attention_model_trains_with_every_term_and_resumes_bitwise(tmp_path):
-    words, lengths = torch.randint(4, 20, (24, 4), generator=torch.Generator().manual_seed(0)), torch.tensor([4, 2] * 12)
+    words = torch.randint(4, 20, (24, 4), generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([4, 2] * 12)
     base = sparse()
     others = Pairs(base.others.images, words[:20], torch.arange(20), lengths[:20])
     clue = clues((2.0, random(20, 2, dtype=torch.float32), random(24, 2, dtype=torch.float32)))
@@ -246,17 +249,22 @@ def test_attention_model_trains_with_every_term_and_resumes_bitwise(tmp_path):
                        epochs=2, clue_images=clue[0], clue_texts=clue[1], others_per_batch=6)  # fmt: skip
     choices = A3VSEChoices(weak=1.0, soft=1.0, image_adversary=0.1, text_adversary=0.1)
 
-    def run(epochs, path):
-        model = small(attend=True, dropout=0.0)
-        objective = A3VSEObjective(data, info_nce, choices)
-        config = TrainConfig(epochs=epochs, batch_size=8, schedule="constant")
-        fit(model, data, config, objective=objective, checkpoint=path, progress=False)
+    def run(path, killed_in=None):
+        model, objective = small(attend=True, dropout=0.2), A3VSEObjective(data, info_nce, choices)
+
+        def or_die(model, batch):
+            if batch.epoch == killed_in:
+                raise KeyboardInterrupt
+            return objective(model, batch)
+
+        fit(model, data, TrainConfig(2, 8), objective=or_die, checkpoint=path, progress=False)
         return model.state_dict()
 
-    whole = run(2, tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed.pt", killed_in=1)
+    resumed, whole = run(tmp_path / "killed.pt"), run(None)
     assert all(torch.isfinite(value).all() for value in whole.values())
-    again = run(2, None)
-    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_pairs_that_do_not_fit_are_refused():
@@ -272,7 +280,8 @@ def test_clues_add_up_and_joined_pairs_keep_their_owners():
     parts = [(0.5, random(3, 2), random(4, 2, seed=1)), (2.0, random(3, 5, seed=2), random(4, 5, seed=3))]
     left, right = clues(*parts)
     torch.testing.assert_close(left @ right.T, sum(w * a @ b.T for w, a, b in parts))
-    both = joined(Pairs(random(2, 3), random(3, 4), torch.tensor([0, 1, 1])), Pairs(random(2, 3), random(1, 4), torch.tensor([1])))
+    first = Pairs(random(2, 3), random(3, 4), torch.tensor([0, 1, 1]))
+    both = joined(first, Pairs(random(2, 3), random(1, 4), torch.tensor([1])))
     assert both.image_of_text.tolist() == [0, 1, 1, 3]
     short = Pairs(random(1, 3), torch.tensor([[4, 5]]), torch.tensor([0]), torch.tensor([2]))
     long = Pairs(random(1, 3), torch.tensor([[4, 5, 6]]), torch.tensor([0]), torch.tensor([3]))

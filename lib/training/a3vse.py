@@ -165,7 +165,7 @@ class A3VSEObjective:
 
     @property
     def log(self) -> list[dict]:
-        """One dict an epoch: epoch, pair, and, where they were computed, weak, soft, image_accuracy, text_accuracy..."""
+        """One dict an epoch: epoch, pair, and what was computed of weak, soft, {image,text}_{domain,accuracy}."""
         return [
             {"epoch": epoch} | {name: sum(map(float, values)) / len(values) for name, values in parts.items()}
             for epoch, parts in self._log.items()

@@ -90,7 +90,7 @@ class Regions:
         return sorted(found.items(), key=lambda item: (-item[1], item[0]))[:top]
 
     def sequences(self, top: int = 3) -> tuple[list[str], np.ndarray]:
-        """Label sequence "golden retriever, frisbee, fence" of each picture, and the mean confidence of its names (N,)."""
+        """Label sequence "golden retriever, fence" of each picture, and the mean confidence of its names (N,)."""
         labels = [self.labels(row, top) for row in range(len(self))]
         texts = [", ".join(name for name, _ in of_picture) for of_picture in labels]
         confidence = [np.mean([value for _, value in of_picture]) for of_picture in labels]
