@@ -42,9 +42,14 @@ def test_sigmoid_regression_reads_outputs_as_the_paper_does():
 
 
 def test_centred_vectors_have_mean_zero_and_targets_stay():
-    vectors = torch.randn(20, 6, generator=torch.Generator().manual_seed(0)) + 3
+    vectors = torch.randn(20, 6, generator=torch.Generator().manual_seed(0)) + 1
     model = SigmoidRegression(nn.Identity(), vectors)
-    torch.testing.assert_close(model.encode_sentences(vectors).mean(0), torch.zeros(6), atol=1e-6, rtol=0)
+    for dimension in (0, 1):
+        mean = model.encode_sentences(vectors).mean(dimension)
+        torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-6, rtol=0)
+    shifted = model.encode_images(vectors.sigmoid().add(0.1).logit(eps=1e-6))
+    kept = (vectors.sigmoid() + 0.1 < 1).all(1)
+    torch.testing.assert_close(shifted[kept], model.encode_images(vectors)[kept], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(model.targets(vectors), min_max(vectors))
     model = CosineRegression(nn.Identity(), vectors)
     torch.testing.assert_close(model.targets(vectors).norm(dim=1), torch.ones(20))

@@ -24,7 +24,7 @@ class TextRegression(nn.Module):
 
     Args:
         image: images or their features -> (B, D), D numbers as the text embedding has.
-        centre: (D,) what both sides are seen from; see the two subclasses.
+        centre: (D,) mean of the training targets or vectors, from which both sides are seen.
     """
 
     def __init__(self, image: nn.Module, centre: Tensor):
@@ -52,27 +52,34 @@ class TextRegression(nn.Module):
 class SigmoidRegression(TextRegression):
     """The paper's model: targets scaled to [0, 1], sigmoid outputs; for `lib.losses.soft_cross_entropy`.
 
-    All targets are much alike, because 0 and 1 are the rare ends and most numbers lie around the middle. With `centred`
-    (ours), the mean of the training targets is taken off both sides before the cosine; the training is the same.
+    All targets are much alike: most of each number is what all texts share, and where a vector's smallest and largest
+    number lie shifts all others. With `centred` (ours), the mean of the training targets and then each vector's own
+    mean are taken off both sides before the cosine, which is then a correlation; the training is the same.
 
     Args:
         image: images or their features -> (B, D) logits.
         vectors: (N, D) raw vectors of the training texts.
-        centred: False compares as the authors do.
+        centred: False compares the vectors as they are, as the authors do.
     """
 
     def __init__(self, image: nn.Module, vectors: Tensor, centred: bool = True):
-        mean = min_max(vectors.float()).mean(0)
-        super().__init__(image, mean if centred else torch.zeros_like(mean))
+        super().__init__(image, min_max(vectors.float()).mean(0))
+        self.centred = centred
 
     def targets(self, texts: Tensor) -> Tensor:
         return min_max(texts.float())
 
     def encode_images(self, images: Tensor) -> Tensor:
-        return self.image(images).float().sigmoid() - self.centre
+        return self._seen(self.image(images).float().sigmoid())
 
     def encode_sentences(self, texts: Tensor) -> Tensor:
-        return self.targets(texts) - self.centre
+        return self._seen(self.targets(texts))
+
+    def _seen(self, vectors: Tensor) -> Tensor:
+        if not self.centred:
+            return vectors
+        vectors = vectors - self.centre
+        return vectors - vectors.mean(1, keepdim=True)
 
 
 class CosineRegression(TextRegression):
