@@ -35,7 +35,8 @@ class Stem(nn.Module):
 
     def __init__(self, encoder: Backbone, layers: nn.Sequential):
         super().__init__()
-        self.encoder_mean, self.encoder_std = encoder.mean, encoder.std
+        self.register_buffer("mean", encoder.mean, persistent=False)
+        self.register_buffer("std", encoder.std, persistent=False)
         self.layers = layers.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Stem":
@@ -43,7 +44,7 @@ class Stem(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.layers((pixels.permute(0, 3, 1, 2).float() - self.encoder_mean) / self.encoder_std)
+        return self.layers((pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std)
 
 
 def split_encoder(encoder: Backbone, trained: int = 2) -> tuple[Stem, Tail]:
