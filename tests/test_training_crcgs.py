@@ -23,7 +23,8 @@ from lib.training.categories import (
     projection,
 )
 from lib.training.crcgs import PUBLISHED_RUNS, CrcgsObjective, CrcgsWeights, fit_generator
-from tests.test_data_coco import coco  # noqa: F401  (fixture)
+from tests import test_data_coco
+from tests.picture_files import write
 from tests.test_data_mirflickr import matrices, write_hdf5  # noqa: F401  (fixture)
 from tests.test_data_nuswide import nuswide  # noqa: F401  (fixture)
 
@@ -151,11 +152,12 @@ def test_networks_have_the_published_shapes():
     model = CategoryNetwork(4096, 1386, 24)
     shapes = [tuple(part.weight.shape) for part in model.image if isinstance(part, nn.Linear)]
     assert shapes == [(2048, 4096), (2048, 2048), (2048, 2048)]
-    assert model.shared.out_features == 1024 and model.classifier.out_features == 24
+    assert (model.shared.out_features, model.classifier.out_features) == (1024, 24)
     judge = Discriminator(1386, (512, 64, 32))
     assert [part.out_features for part in judge if isinstance(part, nn.Linear)] == [512, 64, 32, 2]
     assert PUBLISHED_RUNS["nuswide"].weights.support == 40
-    assert PUBLISHED_RUNS["coco"].train.plateau and PUBLISHED_RUNS["coco"].weights.gap == 0.011
+    assert PUBLISHED_RUNS["coco"].train.plateau
+    assert PUBLISHED_RUNS["coco"].weights.gap == 0.011
 
 
 def test_bad_items_are_named():
@@ -179,9 +181,10 @@ def test_concepts_of_captions():
 def test_items_of_openmoji_are_its_subgroups():
     items = category_items(load("openmoji"))
     assert all(name.startswith("subgroup:") for name in items.label_names)
-    assert items.labels.any(1).all() and (items.labels.sum(0) > 1).all()
+    assert items.labels.any(1).all()
+    assert (items.labels.sum(0) > 1).all()
     assert len(items.texts) == len(items.corpus) == len(items.labels)
-    assert list(items.counts().items())[0][1] == items.labels.sum(0).max()
+    assert next(iter(items.counts().values())) == items.labels.sum(0).max()
 
 
 def test_splits_by_counts():
@@ -195,7 +198,12 @@ def test_splits_by_counts():
 
 
 @pytest.fixture
-def corpora(tmp_path, matrices, nuswide, coco):  # noqa: F811
+def corpora(tmp_path, matrices, nuswide, monkeypatch):  # noqa: F811
+    images = [(i, f"{('train', 'val')[i % 2]}2014", ("train", "restval", "val", "test")[i % 4]) for i in range(1, 25)]
+    monkeypatch.setattr(test_data_coco, "IMAGES", images)
+    monkeypatch.setattr(test_data_coco, "OBJECTS", [(i, (1, 90, 13)[i % 3]) for i, _, _ in images])
+    parts = test_data_coco.part_files("train2014") | test_data_coco.part_files("val2014")
+    coco = write(tmp_path / "coco", parts | test_data_coco.split_file(images))
     write_hdf5(tmp_path / "dcmh" / "FLICKR-25K.mat", **matrices)
     return {
         "mirflickr25k-dcmh": lambda: load("mirflickr25k-dcmh", tmp_path / "dcmh", photos=False, test=4, val=1),

@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.data.corpus import Corpus
 
-# Concept -> the words that name it. Singulars, plurals and close synonyms of what the captions of photographs are about:
+# Concept -> the words that name it: singulars, plurals and close synonyms of what captions of photographs are about,
 # who is there, animals, things, places, activities. Fixed; nothing is fitted to a corpus.
 CONCEPTS = {
     "man": "man men guy guys gentleman male males",

@@ -44,9 +44,9 @@ def discriminative_loss(
 ) -> Tensor:
     """Return the loss L_o of CRCGS (Zhang et al. 2022), which is DSCMR's (Zhen et al. 2019) for several labels an item.
 
-    `classification` times the binary cross-entropy of the shared classifier on both sides, `likelihood` times `pair_likelihood` within images,
-    across and within texts, and `gap` times the mean distance of an image from its text. (DSCMR itself has one label an
-    item and takes the squared error of the classifier.)
+    `classification` times the binary cross-entropy of the shared classifier on both sides, `likelihood` times
+    `pair_likelihood` within images, across and within texts, and `gap` times the mean distance of an image from its
+    text. (DSCMR itself has one label an item and takes the squared error of the classifier.)
 
     Args:
         images, texts: (B, D) features, row i of both being one item.
@@ -64,8 +64,9 @@ def discriminative_loss(
 def projection_matching(images: Tensor, texts: Tensor, alike: Tensor) -> Tensor:
     """Return the CMPM loss (Zhang and Lu, ECCV 2018, Eqs. 1-5): where features project should say what is alike.
 
-    p_ij is the softmax over j of `x_i . z_j / |z_j|`, q_ij the even distribution over the items alike to i, and the loss
-    `mean_i sum_j p_ij log(p_ij / (q_ij + 1e-8))`, in both directions. The length of x_i acts as inverse temperature.
+    p_ij is the softmax over j of `x_i . z_j / |z_j|`, q_ij the even distribution over the items alike to i, and the
+    loss `mean_i sum_j p_ij log(p_ij / (q_ij + 1e-8))`, in both directions. The length of x_i acts as inverse
+    temperature.
 
     Args:
         images, texts: (B, D) features; alike: (B, B) bool, with at least one True a row.

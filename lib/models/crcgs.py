@@ -1,5 +1,7 @@
 """The networks of CRCGS (Zhang et al., SIGIR 2022): retrieval features, discriminators, hash layer."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
@@ -62,7 +64,7 @@ class Discriminator(nn.Sequential):
     def __init__(self, size: int, hidden: tuple[int, ...]):
         sizes = (size, *hidden)
         parts: list[nn.Module] = []
-        for left, right in zip(sizes[:-1], sizes[1:], strict=True):
+        for left, right in pairwise(sizes):
             parts += [nn.Linear(left, right), nn.ReLU()]
         super().__init__(*parts, nn.Linear(sizes[-1], 2))
 

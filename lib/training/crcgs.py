@@ -1,4 +1,4 @@
-"""CRCGS (Zhang et al., SIGIR 2022): its generators, its objective with all parts, its published settings in one place."""
+"""CRCGS (Zhang et al., SIGIR 2022): its generators, its objective with all parts, its published settings."""
 
 import copy
 import time
@@ -81,9 +81,9 @@ def fit_generator(
 ) -> History:
     """Train a generator to reach the target features (N, E) of sources (N, D), and leave it in eval mode.
 
-    The paper gives the loss, the mean absolute error, and nothing else about this training. Ours: Adam with the settings
-    of `config`, gradients cut at norm 1, the rate halved after two epochs without a smaller validation error, and the
-    weights of the epoch of smallest validation error (the last without `val`, a pair of sources and targets).
+    The paper gives the loss, the mean absolute error, and nothing else about this training. Ours: Adam with the
+    settings of `config`, gradients cut at norm 1, the rate halved after two epochs without a smaller validation error,
+    and the weights of the epoch of smallest validation error (the last without `val`, a pair of sources and targets).
     """
     device = resolve_device(device)
     generator.to(device)
