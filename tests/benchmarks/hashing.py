@@ -22,7 +22,7 @@ import torch
 from lib.evaluation.hashing import HammingRanking, hamming_search, pack
 from lib.models.crcgs import CategoryNetwork
 from lib.models.generators import FeatureGenerator, Generators
-from lib.training.categories import CategoryConfig, LabelledItems
+from lib.training.categories import LabelledItems
 from lib.training.crcgs import PUBLISHED_RUNS, CrcgsObjective
 
 K, BITS = 10, 64
@@ -120,9 +120,9 @@ def estimate() -> None:
         training = step * config.epochs * -(-train // config.batch_size)
         weights = sum(p.numel() for p in [*model.parameters(), *objective.discriminators.parameters()]) * 16
         features = items * (image_dim + words) * 4
-        print(f"{name:<18} {items:>8,} items: features {features / 1e9:.1f} GB, networks with Adam {weights / 1e9:.1f} GB, "
-              f"codes {codes[0].nbytes / 1e6:.1f} MB; training {training / 60:.0f} CPU minutes ({config.epochs} epochs), "
-              f"hashed mAP both ways {2 * search:.0f} CPU seconds")  # fmt: skip
+        print(f"{name}, {items:,} items: features {features / 1e9:.1f} GB, networks with Adam {weights / 1e9:.1f} GB, codes "
+              f"{codes[0].nbytes / 1e6:.1f} MB; training {training / 60:.0f} CPU minutes ({config.epochs} epochs), hashed "
+              f"mAP both ways {2 * search:.0f} CPU seconds")  # fmt: skip
 
 
 def one_step(model, objective, batch, optimiser) -> None:
