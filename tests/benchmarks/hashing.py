@@ -120,9 +120,11 @@ def estimate() -> None:
         training = step * config.epochs * -(-train // config.batch_size)
         weights = sum(p.numel() for p in [*model.parameters(), *objective.discriminators.parameters()]) * 16
         features = items * (image_dim + words) * 4
-        print(f"{name}, {items:,} items: features {features / 1e9:.1f} GB, networks with Adam {weights / 1e9:.1f} GB, codes "
-              f"{codes[0].nbytes / 1e6:.1f} MB; training {training / 60:.0f} CPU minutes ({config.epochs} epochs), hashed "
-              f"mAP both ways {2 * search:.0f} CPU seconds")  # fmt: skip
+        print(f"{name}, {items:,} items: features {features / 1e9:.1f} GB, networks with Adam {weights / 1e9:.1f} GB,")
+        print(
+            f"  codes {codes[0].nbytes / 1e6:.1f} MB; training {training / 60:.0f} CPU minutes ({config.epochs} epochs),"
+        )
+        print(f"  hashed mAP in both directions {2 * search:.0f} CPU seconds")
 
 
 def one_step(model, objective, batch, optimiser) -> None:
