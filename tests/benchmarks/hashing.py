@@ -122,7 +122,7 @@ def estimate() -> None:
         features = items * (image_dim + words) * 4
         print(f"{name}, {items:,} items: features {features / 1e9:.1f} GB, networks with Adam {weights / 1e9:.1f} GB,")
         print(
-            f"  codes {codes[0].nbytes / 1e6:.1f} MB; training {training / 60:.0f} CPU minutes ({config.epochs} epochs),"
+            f"  codes {codes[0].nbytes / 1e6:.1f} MB; training {training / 60:.0f} CPU minutes, {config.epochs} epochs,"
         )
         print(f"  hashed mAP in both directions {2 * search:.0f} CPU seconds")
 
