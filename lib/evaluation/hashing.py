@@ -54,19 +54,32 @@ def hamming_search(queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np
     """
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k must be from 1 to the {len(gallery):,} codes of the gallery, not {k}")
-    distances = np.empty((len(queries), 0), dtype=np.uint16)
-    rows = np.empty((len(queries), 0), dtype=np.int64)
-    best = [(distances[i], rows[i]) for i in range(len(queries))]
+    if queries.dtype != gallery.dtype or queries.shape[1:] != gallery.shape[1:]:
+        raise ValueError(
+            f"codes of different lengths: {queries.shape} {queries.dtype}, {gallery.shape} {gallery.dtype}"
+        )
+    best = [(np.empty(0, dtype=np.uint16), np.empty(0, dtype=np.int64)) for _ in queries]
+    different = np.empty(SEARCH_TILE, dtype=gallery.dtype)  # written again and again: fresh memory costs as much
+    counts, distances = (np.empty(SEARCH_TILE, dtype=kind) for kind in (np.uint8, np.uint16))
     for start in range(0, len(gallery), SEARCH_TILE):
-        tile = gallery[start : start + SEARCH_TILE]
-        for i in range(len(queries)):
-            found = hamming_distances(queries[i : i + 1], tile)[0]
-            old, old_rows = best[i]
-            near = np.flatnonzero(found < int(old[-1])) if len(old) == k else np.arange(len(tile))
-            if len(near):  # rows of earlier tiles are lower: a stable sort keeps them before later ones
-                merged = np.concatenate([old, found[near]])
-                kept = np.argsort(merged, kind="stable")[:k]
-                best[i] = merged[kept], np.concatenate([old_rows, near + start])[kept]
+        words = [np.ascontiguousarray(word) for word in gallery[start : start + SEARCH_TILE].T]
+        size = len(words[0])
+        for i, query in enumerate(queries):
+            np.bitwise_xor(words[0], query[0], out=different[:size])
+            found = np.bitwise_count(different[:size], out=counts[:size])
+            if len(words) > 1:
+                distances[:size] = found
+                found = distances[:size]
+            for word, part in zip(words[1:], query[1:], strict=True):
+                np.bitwise_xor(word, part, out=different[:size])
+                found += np.bitwise_count(different[:size], out=counts[:size])
+            old, rows = best[i]
+            if len(old) == k and found.min() >= old[-1]:
+                continue
+            near = np.flatnonzero(found < int(old[-1])) if len(old) == k else np.arange(size)
+            merged = np.concatenate([old, found[near]])  # rows of earlier tiles are lower: a stable sort keeps
+            kept = np.argsort(merged, kind="stable")[:k]  # them before later ones
+            best[i] = merged[kept], np.concatenate([rows, near + start])[kept]
     return np.stack([found for found, _ in best]), np.stack([rows for _, rows in best])
 
 
