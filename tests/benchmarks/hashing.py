@@ -12,6 +12,7 @@ networks, extrapolated from training steps and searches of those shapes that are
 """
 
 import argparse
+import importlib
 import importlib.util
 import time
 from collections.abc import Callable
@@ -61,8 +62,7 @@ def compare(items: int, queries: int, rounds: int) -> None:
         )
     methods["packed codes (lib)"] = (gallery.nbytes / 1e6, lambda: hamming_search(asked, gallery, K)[0])
     if importlib.util.find_spec("faiss"):
-        import faiss
-
+        faiss = importlib.import_module("faiss")  # an optional peer
         faiss.omp_set_num_threads(1)
         index = faiss.IndexBinaryFlat(BITS)
         index.add(gallery.view(np.uint8))
