@@ -70,7 +70,7 @@ def score(images, texts, labels, codes=False):
 def test_every_objective_learns_the_labels(name, generators):
     train, val = toy(), toy(1)
     made = {"dscmr": dscmr(30.0), "projection": projection(), "contrastive": contrastive(), "dcmh": dcmh()}
-    objective = made.get(name) or CrcgsObjective(generators, CrcgsWeights(), len(train), CONFIG, "batches" in name)
+    objective = made.get(name) or CrcgsObjective(generators, CrcgsWeights(), len(train), CONFIG, "batches" in name, 32)
     model = network()
     before = score(*embed(model, val), val.labels)
     history = fit_categories(model, train, CONFIG, objective, val=val, device="cpu")

@@ -133,6 +133,7 @@ class CrcgsObjective:
         config: of the training, for the discriminators and the batch size.
         published_batches: as the published program has it, count N of L_c as the number of batches in place of the
             number of training items, and take the full batch size for a smaller last batch.
+        widest: most units of a discriminator's layer; the paper's have up to 2048, and take most of the time of a step.
 
     After a call, `terms` holds the last value of each term, unweighted.
     """
@@ -144,6 +145,7 @@ class CrcgsObjective:
         items: int,
         config: CategoryConfig,
         published_batches: bool = False,
+        widest: int = 2048,
     ):
         self.generators, self.weights, self.terms = generators, weights, {}
         self.base = weights.classification, weights.likelihood, weights.gap
@@ -155,7 +157,7 @@ class CrcgsObjective:
             with torch.random.fork_rng():
                 torch.manual_seed(config.seed)
                 hidden = (2048, 1024, 512), (512, 64, 32)
-                shapes = [tuple(min(h, size) for h in layers) for size, layers in zip(sizes, hidden, strict=True)]
+                shapes = [tuple(min(h, widest) for h in layers) for layers in hidden]
                 pairs = zip(sizes, shapes, strict=True)
                 self.discriminators = nn.ModuleList(Discriminator(size, layers) for size, layers in pairs)
             device = next(generators.parameters()).device
