@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lib.report.names import heading
+from lib.report.names import decimals, heading
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -19,7 +19,8 @@ def expected_row(path: Path) -> str:
     question = re.search(r"\*\*Question\.\*\* (.*?\?)", header).group(1)
     minutes = re.search(r"(\d+) minutes? on a laptop", header).group(1)
     first = json.loads((ROOT / "results" / "openmoji" / f"{path.stem}.json").read_text())["rows"][0]
-    reached = f"{first['method']} ({first['setting']}): {heading(first['metric'])} {first['mean']:.1f}"
+    mean = f"{first['mean']:.{decimals(first['metric'])}f}"
+    reached = f"{first['method']} ({first['setting']}): {heading(first['metric'])} {mean}"
     return f"| [{path.stem}](notebooks/{path.name}) | {question} | {minutes} | {reached} |"
 
 

@@ -1,0 +1,63 @@
+"""Generators between frozen features: from a picture's vector to its text's, and back."""
+
+import torch
+from torch import Tensor, nn
+
+
+class FeatureGenerator(nn.Module):
+    """Generate the feature of the other modality; its narrow middle layer is the generative feature.
+
+    Dropout, two layers with ReLU down to the generative feature, two layers up to the target. Teacher of CRCGS (Zhang
+    et al. 2022), after Liu et al., "Two-Teacher One-Student" (TCSVT 2021): 4096-2048-1024-2000-2000 units for images to
+    texts there, with a last ReLU because both features there are never negative.
+
+    Args:
+        source_dim, target_dim: sizes of the two features.
+        hidden: units of the outer layers.
+        dim: size of the generative feature.
+        dropout: share of the source's numbers that training hides.
+        relu_output: for targets that are never negative (bags of words, ReLU features).
+    """
+
+    def __init__(
+        self,
+        source_dim: int,
+        target_dim: int,
+        hidden: int = 2048,
+        dim: int = 1024,
+        dropout: float = 0.3,
+        relu_output: bool = False,
+    ):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(source_dim, hidden), nn.ReLU(), nn.Linear(hidden, dim), nn.ReLU()
+        )
+        self.decoder = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, target_dim))
+        if relu_output:
+            self.decoder.append(nn.ReLU())
+
+    def forward(self, source: Tensor) -> Tensor:
+        """Return the generated target features (B, target_dim) of source features (B, source_dim)."""
+        return self.decoder(self.encoder(source))
+
+
+class Generators(nn.Module):
+    """The two teachers, frozen once they are trained.
+
+    Args:
+        image_to_text: from image features; text_to_image: from text features. Both have generative features of one
+            size.
+    """
+
+    def __init__(self, image_to_text: FeatureGenerator, text_to_image: FeatureGenerator):
+        super().__init__()
+        self.image_to_text, self.text_to_image = image_to_text, text_to_image
+
+    def freeze(self) -> "Generators":
+        """Take the teachers out of training: no gradient to their weights, no dropout. Returns itself."""
+        return self.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def features(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the generative features g_v, g_t (B, dim) of image and text features."""
+        return self.image_to_text.encoder(images), self.text_to_image.encoder(texts)

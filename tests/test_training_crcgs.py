@@ -1,0 +1,241 @@
+"""Items with labels, the networks of CRCGS and their training, on numbers in which labels can be learned."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lib.data import load
+from lib.data.concepts import CONCEPTS, balanced_split, category_items, concept_labels, with_split
+from lib.evaluation.categories import CLEAN, PUBLISHED, evaluate_categories
+from lib.models.crcgs import CategoryNetwork, Discriminator, HashLayer
+from lib.models.generators import FeatureGenerator, Generators
+from lib.models.linear_hash import LinearHash
+from lib.training.categories import (
+    CategoryConfig,
+    LabelledItems,
+    contrastive,
+    dcmh,
+    dscmr,
+    embed,
+    fit_categories,
+    fit_hash_layer,
+    projection,
+)
+from lib.training.crcgs import PUBLISHED_RUNS, CrcgsObjective, CrcgsWeights, fit_generator
+from tests import test_data_coco
+from tests.picture_files import write
+from tests.test_data_mirflickr import matrices, write_hdf5  # noqa: F401  (fixture)
+from tests.test_data_nuswide import nuswide  # noqa: F401  (fixture)
+
+N, C, X, Y = 96, 3, 12, 10
+CONFIG = CategoryConfig(epochs=12, batch_size=24, learning_rate=3e-3)
+
+
+def toy(seed=0):
+    """Items whose two features say their label, under noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.eye(C, dtype=torch.bool)[torch.arange(N) % C]
+    maps = (
+        torch.randn(C, X, generator=torch.Generator().manual_seed(9)),
+        torch.randn(C, Y, generator=torch.Generator().manual_seed(8)),
+    )
+    sides = [labels.float() @ m + 0.5 * torch.randn(N, m.shape[1], generator=generator) for m in maps]
+    return LabelledItems(*sides, labels)
+
+
+def network(dim=16, seed=0):
+    torch.manual_seed(seed)
+    return CategoryNetwork(X, Y, C, hidden=24, dim=dim, converted_dim=8, layers=2)
+
+
+@pytest.fixture(scope="module")
+def generators():
+    torch.manual_seed(0)
+    data, val = toy(), toy(1)
+    to_text, to_image = FeatureGenerator(X, Y, 16, 8), FeatureGenerator(Y, X, 16, 8)
+    history = fit_generator(to_text, data.images, data.texts, CONFIG, val=(val.images, val.texts))
+    assert history.rows[-1]["val_loss"] < history.rows[0]["val_loss"]
+    fit_generator(to_image, data.texts, data.images, CONFIG)
+    return Generators(to_text, to_image).freeze()
+
+
+def score(images, texts, labels, codes=False):
+    return evaluate_categories(
+        images, texts, labels.numpy(), np.full(len(labels), "test"), CLEAN, codes=codes
+    ).as_dict()["map_avg"]
+
+
+@pytest.mark.parametrize("name", ["dscmr", "projection", "contrastive", "dcmh", "crcgs", "crcgs, published batches"])
+def test_every_objective_learns_the_labels(name, generators):
+    train, val = toy(), toy(1)
+    made = {"dscmr": dscmr(30.0), "projection": projection(), "contrastive": contrastive(), "dcmh": dcmh()}
+    objective = made.get(name) or CrcgsObjective(generators, CrcgsWeights(), len(train), CONFIG, "batches" in name, 32)
+    model = network()
+    before = score(*embed(model, val), val.labels)
+    history = fit_categories(model, train, CONFIG, objective, val=val, device="cpu")
+    after = score(*embed(model, val), val.labels)
+    assert after == pytest.approx(max(row["val_map_avg"] for row in history.rows))
+    assert after > max(0.9, before)
+
+
+def test_each_term_can_be_taken_out(generators):
+    batch, model = toy().take(torch.arange(24)), network()
+    whole = CrcgsObjective(generators, CrcgsWeights(), N, CONFIG)
+    whole(model, batch)
+    assert set(whole.terms) == {"discriminative", "distillation", "adversarial", "contrastive", "support"}
+    none = CrcgsWeights(distillation=0, adversarial=0, contrastive=0, support=0)
+    bare = CrcgsObjective(generators, none, N, CONFIG)
+    torch.testing.assert_close(bare(model, batch), dscmr()(model, batch))
+    assert set(bare.terms) == {"discriminative"}
+
+
+def test_discriminators_learn_and_the_teachers_do_not(generators):
+    batch, model = toy().take(torch.arange(24)), network()
+    objective = CrcgsObjective(generators, CrcgsWeights(), N, CONFIG)
+    teachers = [parameter.clone() for parameter in generators.parameters()]
+    judges = [parameter.clone() for parameter in objective.discriminators.parameters()]
+    objective(model, batch).backward()
+    assert all((a == b).all() for a, b in zip(teachers, generators.parameters(), strict=True))
+    assert any((a != b).any() for a, b in zip(judges, objective.discriminators.parameters(), strict=True))
+    assert all(
+        parameter.grad is None or not parameter.requires_grad for parameter in objective.discriminators.parameters()
+    )
+    assert model.convert_image[0].weight.grad.abs().sum() > 0
+    assert objective.optimiser.state[objective.discriminators[0][0].weight]["step"] == 3
+
+
+def test_training_repeats_itself(generators):
+    def run():
+        model = network()
+        fit_categories(model, toy(), CategoryConfig(2, 24, 1e-3), CrcgsObjective(generators, CrcgsWeights(), N, CONFIG))
+        return embed(model, toy(1))[0]
+
+    assert torch.equal(run(), run())
+
+
+def test_an_embedding_does_not_depend_on_its_batch():
+    model, items = network(), toy()
+    model.eval()
+    torch.testing.assert_close(embed(model, items)[0], embed(model, items, batch_size=1)[0])
+
+
+@pytest.mark.parametrize("bits", [16, 64])
+def test_a_hash_layer_keeps_what_was_learned(bits):
+    train, val, model = toy(), toy(1), network()
+    fit_categories(model, train, CONFIG, dscmr(30.0), val=val)
+    continuous = score(*embed(model, val), val.labels)
+    torch.manual_seed(0)
+    hashed, _ = fit_hash_layer(model, HashLayer(16, bits, 32), train, CONFIG, val=val)
+    of_val = LabelledItems(*embed(model, val), val.labels)
+    assert embed(hashed, of_val)[0].shape == (N, bits)
+    assert score(*embed(hashed, of_val), val.labels, codes=True) > continuous - 0.05
+
+
+def test_itq_turns_signs_towards_the_features():
+    torch.manual_seed(0)
+    features = torch.randn(400, 20) @ torch.randn(20, 20)
+    turned, plain = LinearHash(16).fit(features), LinearHash(16, rotations=0).fit(features)
+
+    def lost(hashing):
+        values = hashing.encode(features)
+        return float((values - values.sign() * values.abs().mean()).square().mean() / values.square().mean())
+
+    torch.testing.assert_close(turned.map.T @ turned.map, torch.eye(16), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(plain.encode(features).norm(), turned.encode(features).norm())
+    assert lost(turned) < lost(plain)
+    with pytest.raises(ValueError, match="32 bits"):
+        LinearHash(32).fit(features)
+
+
+def test_networks_have_the_published_shapes():
+    model = CategoryNetwork(4096, 1386, 24)
+    shapes = [tuple(part.weight.shape) for part in model.image if isinstance(part, nn.Linear)]
+    assert shapes == [(2048, 4096), (2048, 2048), (2048, 2048)]
+    assert (model.shared.out_features, model.classifier.out_features) == (1024, 24)
+    judge = Discriminator(1386, (512, 64, 32))
+    assert [part.out_features for part in judge if isinstance(part, nn.Linear)] == [512, 64, 32, 2]
+    assert PUBLISHED_RUNS["nuswide"].weights.support == 40
+    assert PUBLISHED_RUNS["coco"].train.plateau
+    assert PUBLISHED_RUNS["coco"].weights.gap == 0.011
+
+
+def test_bad_items_are_named():
+    with pytest.raises(ValueError, match="item 1 has no label"):
+        LabelledItems(torch.ones(2, 3), torch.ones(2, 3), torch.tensor([[True], [False]]))
+    with pytest.raises(ValueError, match="texts has 1 rows"):
+        LabelledItems(torch.ones(2, 3), torch.ones(1, 3), torch.ones(2, 1, dtype=torch.bool))
+
+
+# ---------------------------------------------------------------------------------------------------- items of corpora
+def test_concepts_of_captions():
+    captions = [["A dog runs .", "The dog plays", "snow"], ["Two puppies"], ["a cat", "a man", "a house"], []]
+    labels, names = concept_labels(captions), list(CONCEPTS)
+    assert [[names[i] for i in np.flatnonzero(row)] for row in labels] == [["dog"], ["dog"], [], []]
+    assert 40 <= len(CONCEPTS) <= 80
+    words = [word for of_concept in CONCEPTS.values() for word in of_concept.split()]
+    assert len(words) == len(set(words)), "a word names one concept"
+    assert all(word.isascii() and word.islower() and word.isalpha() for word in words)
+
+
+def test_items_of_openmoji_are_its_subgroups():
+    items = category_items(load("openmoji"))
+    assert all(name.startswith("subgroup:") for name in items.label_names)
+    assert items.labels.any(1).all()
+    assert (items.labels.sum(0) > 1).all()
+    assert len(items.texts) == len(items.corpus) == len(items.labels)
+    assert next(iter(items.counts().values())) == items.labels.sum(0).max()
+
+
+def test_splits_by_counts():
+    labels = np.random.default_rng(0).random((300, 4)) < 0.5
+    split = balanced_split(labels, 100, 20, 30)
+    assert [int((split == name).sum()) for name in ("train", "val", "test", "web")] == [100, 20, 30, 150]
+    per_label = balanced_split(labels, 10, 2, 3, per_label=True)
+    assert [int((per_label == name).sum()) for name in ("train", "val", "test")] == [40, 8, 12]
+    with pytest.raises(ValueError, match="items of group"):
+        balanced_split(labels, 400, 0, 0)
+
+
+@pytest.fixture
+def corpora(tmp_path, matrices, nuswide, monkeypatch):  # noqa: F811
+    images = [(i, f"{('train', 'val')[i % 2]}2014", ("train", "restval", "val", "test")[i % 4]) for i in range(1, 25)]
+    monkeypatch.setattr(test_data_coco, "IMAGES", images)
+    monkeypatch.setattr(test_data_coco, "OBJECTS", [(i, (1, 90, 13)[i % 3]) for i, _, _ in images])
+    parts = test_data_coco.part_files("train2014") | test_data_coco.part_files("val2014")
+    coco = write(tmp_path / "coco", parts | test_data_coco.split_file(images))
+    write_hdf5(tmp_path / "dcmh" / "FLICKR-25K.mat", **matrices)
+    return {
+        "mirflickr25k-dcmh": lambda: load("mirflickr25k-dcmh", tmp_path / "dcmh", photos=False, test=4, val=1),
+        "nuswide": lambda: load("nuswide", nuswide, concepts=21, untagged=False),
+        "coco": lambda: load("coco", coco),
+    }
+
+
+@pytest.mark.parametrize("name", ["mirflickr25k-dcmh", "nuswide", "coco"])
+def test_the_published_corpora_go_all_the_way(name, corpora):
+    """From files in the published format to mAP under both protocols, with random image features."""
+    items = category_items(corpora[name]())
+    n = len(items.texts)
+    if name != "mirflickr25k-dcmh":
+        third = max(1, n // 3)
+        items = with_split(items, balanced_split(items.labels, n - 2 * third, 0, 2 * third))
+    words = sorted({word for text in items.texts for word in text.split()})
+    bag = torch.tensor([[word in text.split() for word in words] for text in items.texts]).float()
+    images, labels = torch.randn(n, X), torch.from_numpy(items.labels)
+    everything, rows = LabelledItems(images, bag, labels), torch.from_numpy(items.corpus.split == "train")
+    train = LabelledItems(images[rows], bag[rows], labels[rows])
+    config = CategoryConfig(epochs=1, batch_size=8)
+    to_text, to_image = (
+        FeatureGenerator(X, len(words), 16, 8, relu_output=True),
+        FeatureGenerator(len(words), X, 16, 8),
+    )
+    model = CategoryNetwork(X, len(words), labels.shape[1], 16, 16, 8)
+    if len(train) > 1:
+        fit_generator(to_text, train.images, train.texts, config)
+        teachers = Generators(to_text, to_image).freeze()
+        fit_categories(model, train, config, CrcgsObjective(teachers, PUBLISHED_RUNS[name].weights, len(train), config))
+    features = embed(model, everything)
+    for protocol in (CLEAN, PUBLISHED):
+        scores = evaluate_categories(*features, items.labels, items.corpus.split, protocol)
+        assert 0 <= scores.as_dict()["map_avg"] <= 1
