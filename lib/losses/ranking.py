@@ -96,12 +96,14 @@ def max_of_hinges(similarity: Tensor, positives: Tensor, margin: float | Tensor 
     At collapse it is worth exactly `2 * margin`; at chance more, by twice the expected lead of the largest of
     n - 1 random similarities over another one.
 
+    Of equally hard negatives the first one gets the gradient, as in the authors' program.
+
     Args and errors: as `sum_of_hinges`.
     """
     image, text = positive_pairs(similarity, positives)
     raised = (similarity + margin).masked_fill(positives, -torch.inf)
-    hardest_text = (raised.amax(1)[image] - similarity[image, text]).clamp(min=0)
-    hardest_image = (raised.amax(0)[text] - similarity[image, text]).clamp(min=0)
+    hardest_text = (raised.max(1).values[image] - similarity[image, text]).clamp(min=0)
+    hardest_image = (raised.max(0).values[text] - similarity[image, text]).clamp(min=0)
     return mean_of_smallest(hardest_text + hardest_image, keep)
 
 

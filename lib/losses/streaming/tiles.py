@@ -1,0 +1,297 @@
+"""Sums, maxima and log-sum-exps over the similarity matrix, made a tile at a time, with exact gradients.
+
+Each function returns vectors, as long as the batch or as its list of positive pairs; what a loss does with them is left
+to ordinary autograd. A tile is one matrix product into memory that is used again and again, a few passes over it while
+it is in cache, and, for a gradient, two more products of its weights with the embeddings. Scores and gradients are
+summed in float32 (float64 for float64 embeddings) whatever the embeddings are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lib.losses.streaming.positives import Positives, Tile
+
+
+def hardest(images: Tensor, texts: Tensor, positives: Positives) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the scores of the positive pairs (P,), and of the hardest negative of each image (I,) and text (T,).
+
+    `-inf` where there is no negative. Of equally hard negatives the first one gets the gradient, so that at most
+    P + I + T pairs have any and `backward` needs no matrix product.
+    """
+    return _Hardest.apply(images, texts, positives)
+
+
+def logsumexp(images: Tensor, texts: Tensor, scale: Tensor, positives: Positives) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits (scores times `scale`) of the positive pairs (P,), and the log of the summed exponentials of the
+    negatives of each image (I,) and text (T,)."""
+    return _LogSumExp.apply(images, texts, scale, positives)
+
+
+def hinges(images: Tensor, texts: Tensor, margin: Tensor, positives: Positives) -> Tensor:
+    """Return, for each positive pair, the summed hinges of the negatives of its image and of its text, (P,)."""
+    return _Hinges.apply(images, texts, margin, positives)
+
+
+def softplus_sum(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, positives: Positives) -> Tensor:
+    """Return the binary cross-entropy of all pairs, summed; the logits are `scale * score + bias`.
+
+    The gradient is made with the value, three matrix products in all, because it does not depend on what follows.
+    """
+    return _SoftplusSum.apply(images, texts, scale, bias, positives)
+
+
+class _Hardest(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, images, texts, positives):
+        positive = _vector(len(positives), images)
+        of_image, of_text = (_vector(len(part), images).fill_(-torch.inf) for part in (images, texts))
+        text, image = (torch.zeros_like(best, dtype=torch.long) for best in (of_image, of_text))
+        for tile, scores in products(images, texts, positives):
+            positive[tile.pairs] = scores[tile.at]
+            scores[tile.at] = -torch.inf
+            for dim, here, best, index, offset in (
+                (1, tile.rows, of_image, text, tile.columns.start),
+                (0, tile.columns, of_text, image, tile.rows.start),
+            ):
+                value, place = scores.max(dim)
+                better = value > best[here]
+                best[here] = torch.where(better, value, best[here])
+                index[here] = torch.where(better, place + offset, index[here])
+        ctx.save_for_backward(images, texts, text, image)
+        ctx.positives = positives
+        return positive, of_image, of_text
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_positive, of_image, of_text):
+        images, texts, text, image = ctx.saved_tensors
+        every_image, every_text = (torch.arange(len(part), device=part.device) for part in (images, texts))
+        rows = torch.cat([ctx.positives.image, every_image, image])
+        columns = torch.cat([ctx.positives.text, text, every_text])
+        weights = torch.cat([of_positive, of_image, of_text])
+        some = weights.nonzero()[:, 0]
+        rows, columns, weights = rows[some], columns[some], weights[some]
+        return (
+            _weighted_rows(texts, columns, rows, weights, images) if ctx.needs_input_grad[0] else None,
+            _weighted_rows(images, rows, columns, weights, texts) if ctx.needs_input_grad[1] else None,
+            None,
+        )
+
+
+class _LogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, images, texts, scale, positives):
+        positive = _vector(len(positives), images)
+        sums = [(_vector(len(part), images) - torch.inf, _vector(len(part), images)) for part in (images, texts)]
+        buffer = _Buffer(images, positives)
+        for tile, logits in products(images, texts, positives, scale):
+            positive[tile.pairs] = logits[tile.at]
+            logits[tile.at] = -torch.inf
+            for dim, here, (highest, total) in ((1, tile.rows, sums[0]), (0, tile.columns, sums[1])):
+                old = highest[here]
+                new = torch.maximum(old, logits.amax(dim)).clamp(min=torch.finfo(old.dtype).min)
+                exponentials = torch.sub(logits, new.unsqueeze(dim), out=buffer.matrix(*tile.shape)).exp_()
+                total[here] = total[here] * (old - new).exp() + exponentials.sum(dim)
+                highest[here] = new
+        of_image, of_text = (highest + total.log() for highest, total in sums)
+        ctx.save_for_backward(images, texts, scale, of_image, of_text)
+        ctx.positives = positives
+        return positive, of_image, of_text
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_positive, of_image, of_text):
+        images, texts, scale, image_sum, text_sum = ctx.saved_tensors
+        positives = ctx.positives
+        # An image without a negative has the sum -inf; nothing is divided by it.
+        image_sum, text_sum = (part.masked_fill(part == -torch.inf, torch.inf) for part in (image_sum, text_sum))
+        buffer = _Buffer(images, positives)
+
+        def weigh(tile: Tile, logits: Tensor) -> Tensor:
+            other = torch.sub(logits, text_sum[tile.columns], out=buffer.matrix(*tile.shape)).exp_()
+            logits.sub_(image_sum[tile.rows, None]).exp_().mul_(of_image[tile.rows, None])
+            logits.addcmul_(other, of_text[tile.columns].expand_as(other))
+            logits[tile.at] = of_positive[tile.pairs]
+            return logits
+
+        return *_gradients(ctx, images, texts, positives, scale, weigh), None
+
+
+class _Hinges(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, images, texts, margin, positives):
+        ctx.positives, ctx.lines = positives, _lines(images, texts, positives)
+        sums = [vector.new_zeros(vector.shape) for vector, _ in ctx.lines]
+        active = [torch.zeros_like(part) for part in sums]
+        buffer = _Buffer(images, positives)
+        for tile, scores in products(images, texts, positives):
+            scores.add_(margin)
+            scores[tile.at] = -torch.inf
+            for dim, here, (thresholds, _), total, count in _directions(tile, ctx.lines, sums, active):
+                for line in range(len(thresholds)):
+                    leads = torch.sub(scores, thresholds[line, here].unsqueeze(dim), out=buffer.matrix(*tile.shape))
+                    count[line, here] += (leads >= 0).sum(dim)
+                    total[line, here] += leads.clamp_(min=0).sum(dim)
+        ctx.save_for_backward(images, texts, margin, *active)
+        return sum(total[line] for (_, line), total in zip(ctx.lines, sums, strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_pair):
+        images, texts, margin, *active = ctx.saved_tensors
+        weights = [torch.zeros_like(part) for part in active]
+        for (_, line), weight in zip(ctx.lines, weights, strict=True):
+            weight[line] = of_pair
+        count = sum(count[line] for (_, line), count in zip(ctx.lines, active, strict=True))
+        buffer = _Buffer(images, ctx.positives)
+
+        def weigh(tile: Tile, scores: Tensor) -> Tensor:
+            scores.add_(margin)
+            total = torch.zeros_like(scores)
+            for dim, here, (thresholds, _), weight, _ in _directions(tile, ctx.lines, weights, active):
+                for line in range(len(thresholds)):
+                    bound = thresholds[line, here].unsqueeze(dim)
+                    leads = torch.ge(scores, bound, out=buffer.matrix(*tile.shape))
+                    total.addcmul_(leads, weight[line, here].unsqueeze(dim).expand_as(leads))
+            total[tile.at] = -(of_pair * count)[tile.pairs]
+            return total
+
+        image_gradient, text_gradient, _ = _gradients(ctx, images, texts, ctx.positives, None, weigh)
+        margin_gradient = (of_pair * count).sum() if ctx.needs_input_grad[2] else None
+        return image_gradient, text_gradient, margin_gradient, None
+
+
+class _SoftplusSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, images, texts, scale, bias, positives):
+        total = images.new_zeros((), dtype=torch.float64)
+        of_bias = torch.zeros_like(total)
+
+        def weigh(tile: Tile, logits: Tensor) -> Tensor:
+            logits.add_(bias)
+            logits[tile.at] *= -1
+            total.add_(F.softplus(logits).sum())
+            weights = logits.sigmoid_()
+            weights[tile.at] *= -1
+            of_bias.add_(weights.sum())
+            return weights
+
+        of_images, of_texts, of_scale = _gradients(ctx, images, texts, positives, scale, weigh)
+        ctx.save_for_backward(of_images, of_texts, of_scale, of_bias.to(bias.dtype))
+        return total.to(_dtype(images))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return *(None if part is None else gradient.to(part.dtype) * part for part in ctx.saved_tensors), None
+
+
+def products(
+    images: Tensor, texts: Tensor, positives: Positives, scale: Tensor | None = None
+) -> Iterator[tuple[Tile, Tensor]]:
+    """Yield each tile with its scores, times `scale` if given, in memory that the next tile overwrites."""
+    buffer, top = _Buffer(images, positives), None
+    for tile in positives.tiles():
+        if tile.rows.start != top:
+            top, block = tile.rows.start, _rows(images, tile.rows)
+            block = block if scale is None else block * scale
+        yield tile, torch.mm(block, _rows(texts, tile.columns).T, out=buffer.matrix(*tile.shape))
+
+
+def _gradients(
+    ctx, images: Tensor, texts: Tensor, positives: Positives, scale: Tensor | None, weigh: Callable
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of images, texts and scale, None where none is needed.
+
+    weigh: called with every tile and its scores, which it may overwrite; returns the gradient of the scores.
+    """
+    wanted = [ctx.needs_input_grad[0] or (scale is not None and ctx.needs_input_grad[2]), ctx.needs_input_grad[1]]
+    of_images, of_texts = (
+        torch.zeros(part.shape, dtype=_dtype(part), device=part.device) if want else None
+        for part, want in zip((images, texts), wanted, strict=True)
+    )
+    for tile, scores in products(images, texts, positives, scale):
+        weights = weigh(tile, scores)
+        if of_images is not None:
+            of_images[tile.rows].addmm_(weights, _rows(texts, tile.columns))
+        if of_texts is not None:
+            of_texts[tile.columns].addmm_(weights.T, _rows(images, tile.rows))
+    of_scale = None
+    if scale is not None:
+        if ctx.needs_input_grad[2]:
+            of_scale = sum((_rows(images, tile) * of_images[tile]).sum() for tile in _slices(images, positives.height))
+            of_scale = of_scale.to(scale.dtype).reshape(scale.shape)
+        for part in (of_images, of_texts):
+            if part is not None:
+                part.mul_(scale)
+    of_images = of_images if ctx.needs_input_grad[0] else None
+    return *(None if part is None else part.to(images.dtype) for part in (of_images, of_texts)), of_scale
+
+
+def _weighted_rows(source: Tensor, take: Tensor, add_to: Tensor, weights: Tensor, like: Tensor) -> Tensor:
+    """Return a matrix shaped as `like` that has the sums of `weights * source[take]` in its rows `add_to`."""
+    order = add_to.argsort()
+    count = add_to.bincount(minlength=len(like))
+    return F.embedding_bag(
+        take[order], source.to(weights.dtype), count.cumsum(0) - count, mode="sum", per_sample_weights=weights[order]
+    ).to(like.dtype)
+
+
+def _lines(images: Tensor, texts: Tensor, positives: Positives) -> list[tuple[Tensor, tuple[Tensor, Tensor]]]:
+    """Return, for images and for texts, the scores that negatives are compared with, and which is of which pair.
+
+    Scores (K, I): those of the pairs of each image, `inf` where it has fewer than K. Of a pair: its line, its image.
+    """
+    positive = _vector(len(positives), images)
+    for pairs in _slices(positive, positives.height):
+        rows, columns = (_rows(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text)))
+        positive[pairs] = torch.linalg.vecdot(rows, columns)
+    found = []
+    for owner, part in ((positives.image, images), (positives.text, texts)):
+        order = owner.argsort(stable=True)
+        count = owner.bincount(minlength=len(part))
+        line = torch.empty_like(owner)
+        line[order] = torch.arange(len(owner), device=owner.device) - (count.cumsum(0) - count)[owner[order]]
+        scores = positive.new_full((int(count.max()), len(part)), torch.inf)
+        scores[line, owner] = positive
+        found.append((scores, (line, owner)))
+    return found
+
+
+def _directions(tile: Tile, lines: list, *results: list) -> Iterator[tuple]:
+    """Yield, for images and for texts: the dimension that is summed, the slice of the tile, the lines, the results."""
+    yield 1, tile.rows, lines[0], *(pair[0] for pair in results)
+    yield 0, tile.columns, lines[1], *(pair[1] for pair in results)
+
+
+class _Buffer:
+    """Memory for one tile at a time: fresh pages would cost as much as a pass over them."""
+
+    def __init__(self, images: Tensor, positives: Positives):
+        size = min(positives.height, positives.images) * min(positives.width, positives.texts)
+        self.memory = torch.empty(size, dtype=_dtype(images), device=images.device)
+
+    def matrix(self, rows: int, columns: int) -> Tensor:
+        return self.memory[: rows * columns].view(rows, columns)
+
+
+def _dtype(embeddings: Tensor) -> torch.dtype:
+    return torch.promote_types(embeddings.dtype, torch.float32)
+
+
+def _vector(size: int, like: Tensor) -> Tensor:
+    return torch.zeros(size, dtype=_dtype(like), device=like.device)
+
+
+def _rows(embeddings: Tensor, index: slice | Tensor) -> Tensor:
+    return embeddings[index].to(_dtype(embeddings))
+
+
+def _slices(part: Tensor, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, len(part))) for start in range(0, len(part), size))
