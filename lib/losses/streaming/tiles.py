@@ -52,17 +52,18 @@ class _Hardest(torch.autograd.Function):
         positive = _vector(len(positives), images)
         of_image, of_text = (_vector(len(part), images).fill_(-torch.inf) for part in (images, texts))
         text, image = (torch.zeros_like(best, dtype=torch.long) for best in (of_image, of_text))
+        buffer = _Buffer(images, positives)
         for tile, scores in products(images, texts, positives):
             positive[tile.pairs] = scores[tile.at]
             scores[tile.at] = -torch.inf
-            for dim, here, best, index, offset in (
-                (1, tile.rows, of_image, text, tile.columns.start),
-                (0, tile.columns, of_text, image, tile.rows.start),
+            for dim, here, best, index, there in (
+                (1, tile.rows, of_image, text, tile.columns),
+                (0, tile.columns, of_text, image, tile.rows),
             ):
-                value, place = scores.max(dim)
-                better = value > best[here]
-                best[here] = torch.where(better, value, best[here])
-                index[here] = torch.where(better, place + offset, index[here])
+                highest = scores.amax(dim)
+                place = _first(scores, highest, dim, buffer.matrix(*tile.shape)) + there.start
+                index[here] = torch.where(highest > best[here], place, index[here])
+                best[here] = torch.maximum(highest, best[here])
         ctx.save_for_backward(images, texts, text, image)
         ctx.positives = positives
         return positive, of_image, of_text
@@ -241,6 +242,16 @@ def _weighted_rows(source: Tensor, take: Tensor, add_to: Tensor, weights: Tensor
     return F.embedding_bag(
         take[order], source.to(weights.dtype), count.cumsum(0) - count, mode="sum", per_sample_weights=weights[order]
     ).to(like.dtype)
+
+
+def _first(scores: Tensor, highest: Tensor, dim: int, buffer: Tensor) -> Tensor:
+    """Return where along `dim` the score equals the highest first, which `argmax` does many times slower on a CPU.
+
+    buffer: a matrix of the shape of the scores, overwritten. Floats count exactly up to 2**24, more than a tile has.
+    """
+    size = scores.shape[dim]
+    from_the_end = torch.arange(size, 0, -1, dtype=buffer.dtype, device=buffer.device).unsqueeze(1 - dim)
+    return size - torch.eq(scores, highest.unsqueeze(dim), out=buffer).mul_(from_the_end).amax(dim).long()
 
 
 def _lines(images: Tensor, texts: Tensor, positives: Positives) -> list[tuple[Tensor, tuple[Tensor, Tensor]]]:
