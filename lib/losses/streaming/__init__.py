@@ -9,7 +9,7 @@ gradients.
 All take two more arguments.
 
 engine: "dense" holds the matrix, which is the fastest way for a small batch; "tiles" is plain PyTorch on any device;
-    "triton" runs fused kernels on NVIDIA GPUs; "auto" picks one of them.
+    "auto" picks one of them.
 tile: how many scores "tiles" holds at a time; None is what suits the device.
 """
 
@@ -27,7 +27,7 @@ from lib.losses.ranking import mean_of_smallest, positives_from_ids
 from lib.losses.streaming import tiles
 from lib.losses.streaming.positives import Positives
 
-DENSE = 1_024 * 1_024  # scores up to which the matrix is held
+DENSE = 1_024 * 1_024  # scores up to which holding them is faster than making them twice; measured on a CPU
 TILE = {"cpu": 2**19, "cuda": 2**26}  # scores: what stays in cache, what keeps a GPU busy
 
 
@@ -56,13 +56,13 @@ def max_of_hinges(
         ValueError: shapes do not fit together, no pair is positive, an engine that is unknown or cannot run here.
     """
     options = {"margin": _scalar("margin", margin, images), "keep": keep}
-    run, positives = _prepare(images, texts, image_ids, text_ids, engine, tile)
+    positives = _prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
     if positives is None:
         return _dense(ranking.max_of_hinges, images, texts, image_ids, text_ids, **options)
-    positive, of_image, of_text = run.hardest(images, texts, positives)
+    positive, of_image, of_text = tiles.hardest(images, texts, positives)
     lead = options["margin"] - positive
     value = (of_image[positives.image] + lead).clamp(min=0) + (of_text[positives.text] + lead).clamp(min=0)
-    return mean_of_smallest(value, keep)
+    return mean_of_smallest(value[positives.by_image], keep)
 
 
 def sum_of_hinges(
@@ -81,10 +81,11 @@ def sum_of_hinges(
     Args, result and errors: as `max_of_hinges`.
     """
     options = {"margin": _scalar("margin", margin, images), "keep": keep}
-    run, positives = _prepare(images, texts, image_ids, text_ids, engine, tile)
+    positives = _prepare(images, texts, image_ids, text_ids, engine, tile)
     if positives is None:
         return _dense(ranking.sum_of_hinges, images, texts, image_ids, text_ids, **options)
-    return mean_of_smallest(run.hinges(images, texts, options["margin"], positives), keep)
+    value = tiles.hinges(images, texts, options["margin"], positives)
+    return mean_of_smallest(value[positives.by_image], keep)
 
 
 def info_nce(
@@ -108,10 +109,10 @@ def info_nce(
     """
     temperature = _scalar("temperature", temperature, images)
     options = {"temperature": temperature, "smoothing": smoothing, "keep": keep}
-    run, positives = _prepare(images, texts, image_ids, text_ids, engine, tile)
+    positives = _prepare(images, texts, image_ids, text_ids, engine, tile)
     if positives is None:
         return _dense(contrastive.info_nce, images, texts, image_ids, text_ids, **options)
-    positive, of_image, of_text = run.logsumexp(images, texts, 1 / temperature, positives)
+    positive, of_image, of_text = tiles.logsumexp(images, texts, 1 / temperature, positives)
     value = F.softplus(of_image[positives.image] - positive) + F.softplus(of_text[positives.text] - positive)
     if smoothing:
         # Summed over all negatives a logit is linear in the embeddings: the sum over all, less that over positives.
@@ -120,7 +121,7 @@ def info_nce(
             own = torch.zeros_like(sums).index_add(0, owner, positive)
             count = len(rest) - owner.bincount(minlength=len(part))
             value = value + smoothing * (count[owner] * positive - (sums - own)[owner]) / (count[owner] + 1)
-    return mean_of_smallest(value, keep) / 2
+    return mean_of_smallest(value[positives.by_image], keep) / 2
 
 
 def sigmoid_loss(
@@ -141,10 +142,10 @@ def sigmoid_loss(
         others, result and errors: as `max_of_hinges`.
     """
     options = {"scale": _scalar("scale", scale, images), "bias": _scalar("bias", bias, images)}
-    run, positives = _prepare(images, texts, image_ids, text_ids, engine, tile)
+    positives = _prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
     if positives is None:
         return _dense(contrastive.sigmoid_loss, images, texts, image_ids, text_ids, **options)
-    return run.softplus_sum(images, texts, options["scale"], options["bias"], positives) / len(positives)
+    return tiles.softplus_sum(images, texts, options["scale"], options["bias"], positives) / len(positives)
 
 
 def _dense(loss: Callable[..., Tensor], images, texts, image_ids, text_ids, **options) -> Tensor:
@@ -154,9 +155,19 @@ def _dense(loss: Callable[..., Tensor], images, texts, image_ids, text_ids, **op
         return loss(images.to(dtype) @ texts.to(dtype).T, positives_from_ids(image_ids, text_ids), **options)
 
 
-def _prepare(images, texts, image_ids, text_ids, engine: str, tile: int | None):
-    """Return the engine's functions and the positive pairs in its tiles; None twice for the dense loss."""
-    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or images.dtype != texts.dtype:
+def _prepare(
+    images, texts, image_ids, text_ids, engine: str, tile: int | None, dense: int = DENSE
+) -> Positives | None:
+    """Return the positive pairs, tile by tile, after checking everything; None where the matrix is to be held.
+
+    dense: up to how many scores "auto" holds the matrix.
+    """
+    if (
+        images.ndim != 2
+        or texts.ndim != 2
+        or images.shape[1] != texts.shape[1]
+        or images.dtype != texts.dtype
+    ):
         raise ValueError(
             f"images and texts must be (I, D) and (T, D) of one type, got {tuple(images.shape)} {images.dtype} and "
             f"{tuple(texts.shape)} {texts.dtype}"
@@ -166,28 +177,21 @@ def _prepare(images, texts, image_ids, text_ids, engine: str, tile: int | None):
             f"there must be one id for each of {len(images)} images and {len(texts)} texts, got "
             f"{tuple(image_ids.shape)} and {tuple(text_ids.shape)}"
         )
-    engine = _choose(images, texts, tile) if engine == "auto" else engine
+    if engine == "auto":
+        engine = "dense" if tile is None and len(images) * len(texts) <= dense else "tiles"
     if engine == "dense":
-        return None, None
-    if engine == "tiles":
-        run = tiles
-    elif engine == "triton":
-        from lib.losses.streaming import fused as run  # imports triton
-    else:
-        raise ValueError(f"engine must be 'auto', 'dense', 'tiles' or 'triton', got {engine!r}")
+        return None
+    if engine != "tiles":
+        raise ValueError(f"engine must be 'auto', 'dense' or 'tiles', got {engine!r}")
     tile = tile or TILE.get(images.device.type, TILE["cuda"])
     height = max(1, math.isqrt(tile // 2))
-    return run, Positives.from_ids(image_ids.to(images.device), text_ids.to(images.device), height, tile // height)
-
-
-def _choose(images: Tensor, texts: Tensor, tile: int | None) -> str:
-    if tile is None and len(images) * len(texts) <= DENSE:
-        return "dense"
-    return "tiles"
+    return Positives.from_ids(image_ids.to(images.device), text_ids.to(images.device), height, tile // height)
 
 
 def _scalar(name: str, value: float | Tensor, like: Tensor) -> Tensor:
     value = torch.as_tensor(value, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
     if value.numel() != 1:
-        raise ValueError(f"{name} must be a number here, got a tensor {tuple(value.shape)}; see the loss in lib.losses")
+        raise ValueError(
+            f"{name} must be a number here, got a tensor {tuple(value.shape)}; see the loss in lib.losses"
+        )
     return value

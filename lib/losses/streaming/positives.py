@@ -33,7 +33,8 @@ class Positives:
     """Which texts belong to which images, (P,) int64 each, tile by tile.
 
     image, text: rows of the embeddings. images, texts: how many there are. height, width: of a tile; the last of a row
-    or column of tiles may be smaller. start: where the pairs of each tile begin.
+    or column of tiles may be smaller. start: where the pairs of each tile begin. by_image: the pairs in the order in
+    which a dense mask of positives has them.
     """
 
     image: Tensor
@@ -43,6 +44,7 @@ class Positives:
     height: int
     width: int
     start: list[int]
+    by_image: Tensor
 
     @classmethod
     def from_ids(cls, image_ids: Tensor, text_ids: Tensor, height: int, width: int) -> Positives:
@@ -66,7 +68,9 @@ class Positives:
         order = tile.argsort(stable=True)
         count = tile.bincount(minlength=-(-len(image_ids) // height) * tiles_in_a_row)
         start = [0, *count.cumsum(0).tolist()]
-        return cls(image[order], text[order], len(image_ids), len(text_ids), height, width, start)
+        return cls(
+            image[order], text[order], len(image_ids), len(text_ids), height, width, start, order.argsort()
+        )
 
     def __len__(self) -> int:
         return len(self.image)

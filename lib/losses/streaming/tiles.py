@@ -27,7 +27,9 @@ def hardest(images: Tensor, texts: Tensor, positives: Positives) -> tuple[Tensor
     return _Hardest.apply(images, texts, positives)
 
 
-def logsumexp(images: Tensor, texts: Tensor, scale: Tensor, positives: Positives) -> tuple[Tensor, Tensor, Tensor]:
+def logsumexp(
+    images: Tensor, texts: Tensor, scale: Tensor, positives: Positives
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logits (scores times `scale`) of the positive pairs (P,), and the log of the summed exponentials of the
     negatives of each image (I,) and text (T,)."""
     return _LogSumExp.apply(images, texts, scale, positives)
@@ -89,7 +91,9 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images, texts, scale, positives):
         positive = _vector(len(positives), images)
-        sums = [(_vector(len(part), images) - torch.inf, _vector(len(part), images)) for part in (images, texts)]
+        sums = [
+            (_vector(len(part), images) - torch.inf, _vector(len(part), images)) for part in (images, texts)
+        ]
         buffer = _Buffer(images, positives)
         for tile, logits in products(images, texts, positives, scale):
             positive[tile.pairs] = logits[tile.at]
@@ -111,7 +115,9 @@ class _LogSumExp(torch.autograd.Function):
         images, texts, scale, image_sum, text_sum = ctx.saved_tensors
         positives = ctx.positives
         # An image without a negative has the sum -inf; nothing is divided by it.
-        image_sum, text_sum = (part.masked_fill(part == -torch.inf, torch.inf) for part in (image_sum, text_sum))
+        image_sum, text_sum = (
+            part.masked_fill(part == -torch.inf, torch.inf) for part in (image_sum, text_sum)
+        )
         buffer = _Buffer(images, positives)
 
         def weigh(tile: Tile, logits: Tensor) -> Tensor:
@@ -136,7 +142,9 @@ class _Hinges(torch.autograd.Function):
             scores[tile.at] = -torch.inf
             for dim, here, (thresholds, _), total, count in _directions(tile, ctx.lines, sums, active):
                 for line in range(len(thresholds)):
-                    leads = torch.sub(scores, thresholds[line, here].unsqueeze(dim), out=buffer.matrix(*tile.shape))
+                    leads = torch.sub(
+                        scores, thresholds[line, here].unsqueeze(dim), out=buffer.matrix(*tile.shape)
+                    )
                     count[line, here] += (leads >= 0).sum(dim)
                     total[line, here] += leads.clamp_(min=0).sum(dim)
         ctx.save_for_backward(images, texts, margin, *active)
@@ -212,7 +220,10 @@ def _gradients(
 
     weigh: called with every tile and its scores, which it may overwrite; returns the gradient of the scores.
     """
-    wanted = [ctx.needs_input_grad[0] or (scale is not None and ctx.needs_input_grad[2]), ctx.needs_input_grad[1]]
+    wanted = [
+        ctx.needs_input_grad[0] or (scale is not None and ctx.needs_input_grad[2]),
+        ctx.needs_input_grad[1],
+    ]
     of_images, of_texts = (
         torch.zeros(part.shape, dtype=_dtype(part), device=part.device) if want else None
         for part, want in zip((images, texts), wanted, strict=True)
@@ -226,7 +237,9 @@ def _gradients(
     of_scale = None
     if scale is not None:
         if ctx.needs_input_grad[2]:
-            of_scale = sum((_rows(images, tile) * of_images[tile]).sum() for tile in _slices(images, positives.height))
+            of_scale = sum(
+                (_rows(images, tile) * of_images[tile]).sum() for tile in _slices(images, positives.height)
+            )
             of_scale = of_scale.to(scale.dtype).reshape(scale.shape)
         for part in (of_images, of_texts):
             if part is not None:
@@ -240,7 +253,11 @@ def _weighted_rows(source: Tensor, take: Tensor, add_to: Tensor, weights: Tensor
     order = add_to.argsort()
     count = add_to.bincount(minlength=len(like))
     return F.embedding_bag(
-        take[order], source.to(weights.dtype), count.cumsum(0) - count, mode="sum", per_sample_weights=weights[order]
+        take[order],
+        source.to(weights.dtype),
+        count.cumsum(0) - count,
+        mode="sum",
+        per_sample_weights=weights[order],
     ).to(like.dtype)
 
 
@@ -261,7 +278,9 @@ def _lines(images: Tensor, texts: Tensor, positives: Positives) -> list[tuple[Te
     """
     positive = _vector(len(positives), images)
     for pairs in _slices(positive, positives.height):
-        rows, columns = (_rows(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text)))
+        rows, columns = (
+            _rows(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text))
+        )
         positive[pairs] = torch.linalg.vecdot(rows, columns)
     found = []
     for owner, part in ((positives.image, images), (positives.text, texts)):
