@@ -30,8 +30,8 @@ def hardest(images: Tensor, texts: Tensor, positives: Positives) -> tuple[Tensor
 def logsumexp(
     images: Tensor, texts: Tensor, scale: Tensor, positives: Positives
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the logits (scores times `scale`) of the positive pairs (P,), and the log of the summed exponentials of the
-    negatives of each image (I,) and text (T,)."""
+    """Return the logits (scores times `scale`) of the positive pairs (P,), and of each image (I,)
+    and text (T,) the log of the summed exponentials of its negatives."""
     return _LogSumExp.apply(images, texts, scale, positives)
 
 
@@ -145,8 +145,8 @@ class _Hinges(torch.autograd.Function):
                     leads = torch.sub(
                         scores, thresholds[line, here].unsqueeze(dim), out=buffer.matrix(*tile.shape)
                     )
-                    count[line, here] += (leads >= 0).sum(dim)
                     total[line, here] += leads.clamp_(min=0).sum(dim)
+                    count[line, here] += leads.sign_().sum(dim)
         ctx.save_for_backward(images, texts, margin, *active)
         return sum(total[line] for (_, line), total in zip(ctx.lines, sums, strict=True))
 
@@ -166,7 +166,7 @@ class _Hinges(torch.autograd.Function):
             for dim, here, (thresholds, _), weight, _ in _directions(tile, ctx.lines, weights, active):
                 for line in range(len(thresholds)):
                     bound = thresholds[line, here].unsqueeze(dim)
-                    leads = torch.ge(scores, bound, out=buffer.matrix(*tile.shape))
+                    leads = torch.gt(scores, bound, out=buffer.matrix(*tile.shape))
                     total.addcmul_(leads, weight[line, here].unsqueeze(dim).expand_as(leads))
             total[tile.at] = -(of_pair * count)[tile.pairs]
             return total
