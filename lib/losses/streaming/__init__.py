@@ -117,7 +117,8 @@ def info_nce(
     if smoothing:
         # Summed over all negatives a logit is linear in the embeddings: the sum over all, less that over positives.
         for part, rest, owner in ((images, texts, positives.image), (texts, images, positives.text)):
-            sums = (part.to(value.dtype) @ rest.to(value.dtype).sum(0)) / temperature
+            with torch.autocast(part.device.type, enabled=False):
+                sums = part.to(value.dtype) @ rest.to(value.dtype).sum(0) / temperature
             own = torch.zeros_like(sums).index_add(0, owner, positive)
             count = len(rest) - owner.bincount(minlength=len(part))
             value = value + smoothing * (count[owner] * positive - (sums - own)[owner]) / (count[owner] + 1)
