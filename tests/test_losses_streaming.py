@@ -129,13 +129,13 @@ def test_autocast_changes_nothing(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_collapse_and_a_batch_without_negatives(name):
-    x = torch.zeros(9, 4)
+    x = torch.zeros(9, 4, dtype=torch.float64)  # the gradients cancel to nothing, but for rounding
     x[:, 0] = 1
     ids = torch.arange(9)
     assert_equal(
         value_and_gradients(of_tiles, name, x, x, ids, ids, tile=20),
         value_and_gradients(of_dense, name, x, x, ids, ids),
-        1e-5,
+        1e-9,
     )
     alone = value_and_gradients(of_tiles, name, x, x, ids * 0, ids * 0, tile=20)
     assert all(torch.isfinite(part).all() for part in alone)

@@ -10,12 +10,10 @@ time. Peak memory is what a method adds to the embeddings (Linux). No judgement 
 """
 
 import argparse
-import ctypes
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +22,7 @@ from torch.nn.functional import normalize
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMAP
 
 from lib.evaluation import evaluate, mean_average_precision
+from tests.benchmarks.memory import reset_peak, status
 
 BLOCK = 1_000_000  # scores that a peer handles at a time, where it can
 
@@ -156,18 +155,6 @@ def compare(title: str, methods: list[Method], rounds: int, score: str) -> None:
         times = f"{best:9.2f}{best / product:8.2f}{cpu_best:9.2f}{cpu_best / cpu_product:8.2f}"
         value = "" if method.score is None else f"{method.score:8.2f}"
         print(f"{method.name + (' 1x' if method.slow else ''):40s}{times}{method.peak:9.0f}{value}", flush=True)
-
-
-def reset_peak() -> float:
-    """Give freed memory back to the system and forget the peak of this process; memory in use, MB."""
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return status("VmRSS")
-
-
-def status(name: str) -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":

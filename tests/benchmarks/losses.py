@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lib.losses import streaming
-from tests.benchmarks.evaluation import reset_peak, status
+from tests.benchmarks.memory import reset_peak, status
 
 PRODUCTS = {"max_of_hinges": 1, "sum_of_hinges": 4, "info_nce": 4, "sigmoid_loss": 3}
 TEMPERATURE = 0.05
