@@ -37,7 +37,7 @@ def logsumexp(
 
 
 def hinges(images: Tensor, texts: Tensor, margin: Tensor, positives: Positives) -> Tensor:
-    """Return, for each positive pair, the summed hinges of the negatives of its image and of its text, (P,)."""
+    """Return the summed hinges of the negatives of each positive pair's image and text, (P,)."""
     return _Hinges.apply(images, texts, margin, positives)
 
 
@@ -113,8 +113,7 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, of_positive, of_image, of_text):
-        images, texts, scale, image_sum, text_sum = ctx.saved_tensors
-        positives = ctx.positives
+        (images, texts, scale, image_sum, text_sum), positives = ctx.saved_tensors, ctx.positives
         # An image without a negative has the sum -inf; nothing is divided by it.
         image_sum, text_sum = (
             part.masked_fill(part == -torch.inf, torch.inf) for part in (image_sum, text_sum)
