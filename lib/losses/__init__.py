@@ -2,8 +2,9 @@
 
 Every loss is called `loss(similarity, positives, ...)` with `similarity: (I, T)` float and `positives: (I, T)`
 bool, and returns the mean over the positive pairs. `value_at_chance` and `value_at_collapse` tell what it is worth
-before anything was learned and after everything became one point; training plots draw both lines. The losses of
-`regression` are called `loss(outputs, targets, positives)`: their texts are frozen vectors and only images move.
+before anything was learned and after everything became one point; training plots draw both lines.
+
+`lib.losses.streaming` has the same losses straight from embeddings and ids, for batches whose matrix does not fit.
 """
 
 from lib.losses.contrastive import InfoNCE, SigmoidLoss, info_nce, sigmoid_loss

@@ -10,6 +10,7 @@ not installed is named. No judgement is passed.
 """
 
 import argparse
+import importlib
 import importlib.util
 import statistics
 import time
@@ -56,9 +57,8 @@ def peers() -> dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]]:
     else:
         print("pytorch-metric-learning is not installed: pip install -e .[test]")
     if importlib.util.find_spec("open_clip"):
-        from open_clip.loss import ClipLoss, SigLipLoss
-
-        clip, siglip = ClipLoss(), SigLipLoss()
+        peer = importlib.import_module("open_clip.loss")  # optional: no dependency of the project
+        clip, siglip = peer.ClipLoss(), peer.SigLipLoss()
         scale, bias = torch.tensor(10.0), torch.tensor(-10.0)
         found["open_clip, ClipLoss"] = ("info_nce", lambda x, y: clip(x, y, torch.tensor(1 / TEMPERATURE)))
         found["open_clip, SigLipLoss"] = ("sigmoid_loss", lambda x, y: siglip(x, y, scale, bias))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lib.losses.streaming.memory import Buffer, dtype_of, rows_of, slices, vector
 from lib.losses.streaming.positives import Positives, Tile
 
 
@@ -36,7 +37,7 @@ def logsumexp(
 
 
 def hinges(images: Tensor, texts: Tensor, margin: Tensor, positives: Positives) -> Tensor:
-    """Return, for each positive pair, the summed hinges of the negatives of its image and of its text, (P,)."""
+    """Return the summed hinges of the negatives of each positive pair's image and text, (P,)."""
     return _Hinges.apply(images, texts, margin, positives)
 
 
@@ -51,10 +52,10 @@ def softplus_sum(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, pos
 class _Hardest(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images, texts, positives):
-        positive = _vector(len(positives), images)
-        of_image, of_text = (_vector(len(part), images).fill_(-torch.inf) for part in (images, texts))
+        positive = vector(len(positives), images)
+        of_image, of_text = (vector(len(part), images).fill_(-torch.inf) for part in (images, texts))
         text, image = (torch.zeros_like(best, dtype=torch.long) for best in (of_image, of_text))
-        buffer = _Buffer(images, positives)
+        buffer = Buffer(images, positives)
         for tile, scores in products(images, texts, positives):
             positive[tile.pairs] = scores[tile.at]
             scores[tile.at] = -torch.inf
@@ -90,11 +91,11 @@ class _Hardest(torch.autograd.Function):
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images, texts, scale, positives):
-        positive = _vector(len(positives), images)
+        positive = vector(len(positives), images)
         sums = [
-            (_vector(len(part), images) - torch.inf, _vector(len(part), images)) for part in (images, texts)
+            (vector(len(part), images) - torch.inf, vector(len(part), images)) for part in (images, texts)
         ]
-        buffer = _Buffer(images, positives)
+        buffer = Buffer(images, positives)
         for tile, logits in products(images, texts, positives, scale):
             positive[tile.pairs] = logits[tile.at]
             logits[tile.at] = -torch.inf
@@ -112,13 +113,12 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, of_positive, of_image, of_text):
-        images, texts, scale, image_sum, text_sum = ctx.saved_tensors
-        positives = ctx.positives
+        (images, texts, scale, image_sum, text_sum), positives = ctx.saved_tensors, ctx.positives
         # An image without a negative has the sum -inf; nothing is divided by it.
         image_sum, text_sum = (
             part.masked_fill(part == -torch.inf, torch.inf) for part in (image_sum, text_sum)
         )
-        buffer = _Buffer(images, positives)
+        buffer = Buffer(images, positives)
 
         def weigh(tile: Tile, logits: Tensor) -> Tensor:
             other = torch.sub(logits, text_sum[tile.columns], out=buffer.matrix(*tile.shape)).exp_()
@@ -136,7 +136,7 @@ class _Hinges(torch.autograd.Function):
         ctx.positives, ctx.lines = positives, _lines(images, texts, positives)
         sums = [vector.new_zeros(vector.shape) for vector, _ in ctx.lines]
         active = [torch.zeros_like(part) for part in sums]
-        buffer = _Buffer(images, positives)
+        buffer = Buffer(images, positives)
         for tile, scores in products(images, texts, positives):
             scores.add_(margin)
             scores[tile.at] = -torch.inf
@@ -158,7 +158,7 @@ class _Hinges(torch.autograd.Function):
         for (_, line), weight in zip(ctx.lines, weights, strict=True):
             weight[line] = of_pair
         count = sum(count[line] for (_, line), count in zip(ctx.lines, active, strict=True))
-        buffer = _Buffer(images, ctx.positives)
+        buffer = Buffer(images, ctx.positives)
 
         def weigh(tile: Tile, scores: Tensor) -> Tensor:
             scores.add_(margin)
@@ -193,7 +193,7 @@ class _SoftplusSum(torch.autograd.Function):
 
         of_images, of_texts, of_scale = _gradients(ctx, images, texts, positives, scale, weigh)
         ctx.save_for_backward(of_images, of_texts, of_scale, of_bias.to(bias.dtype))
-        return total.to(_dtype(images))
+        return total.to(dtype_of(images))
 
     @staticmethod
     @once_differentiable
@@ -205,12 +205,12 @@ def products(
     images: Tensor, texts: Tensor, positives: Positives, scale: Tensor | None = None
 ) -> Iterator[tuple[Tile, Tensor]]:
     """Yield each tile with its scores, times `scale` if given, in memory that the next tile overwrites."""
-    buffer, top = _Buffer(images, positives), None
+    buffer, top = Buffer(images, positives), None
     for tile in positives.tiles():
         if tile.rows.start != top:
-            top, block = tile.rows.start, _rows(images, tile.rows)
+            top, block = tile.rows.start, rows_of(images, tile.rows)
             block = block if scale is None else block * scale
-        yield tile, torch.mm(block, _rows(texts, tile.columns).T, out=buffer.matrix(*tile.shape))
+        yield tile, torch.mm(block, rows_of(texts, tile.columns).T, out=buffer.matrix(*tile.shape))
 
 
 def _gradients(
@@ -225,20 +225,20 @@ def _gradients(
         ctx.needs_input_grad[1],
     ]
     of_images, of_texts = (
-        torch.zeros(part.shape, dtype=_dtype(part), device=part.device) if want else None
+        torch.zeros(part.shape, dtype=dtype_of(part), device=part.device) if want else None
         for part, want in zip((images, texts), wanted, strict=True)
     )
     for tile, scores in products(images, texts, positives, scale):
         weights = weigh(tile, scores)
         if of_images is not None:
-            of_images[tile.rows].addmm_(weights, _rows(texts, tile.columns))
+            of_images[tile.rows].addmm_(weights, rows_of(texts, tile.columns))
         if of_texts is not None:
-            of_texts[tile.columns].addmm_(weights.T, _rows(images, tile.rows))
+            of_texts[tile.columns].addmm_(weights.T, rows_of(images, tile.rows))
     of_scale = None
     if scale is not None:
         if ctx.needs_input_grad[2]:
             of_scale = sum(
-                (_rows(images, tile) * of_images[tile]).sum() for tile in _slices(images, positives.height)
+                (rows_of(images, tile) * of_images[tile]).sum() for tile in slices(images, positives.height)
             )
             of_scale = of_scale.to(scale.dtype).reshape(scale.shape)
         for part in (of_images, of_texts):
@@ -276,10 +276,10 @@ def _lines(images: Tensor, texts: Tensor, positives: Positives) -> list[tuple[Te
 
     Scores (K, I): those of the pairs of each image, `inf` where it has fewer than K. Of a pair: its line, its image.
     """
-    positive = _vector(len(positives), images)
-    for pairs in _slices(positive, positives.height):
+    positive = vector(len(positives), images)
+    for pairs in slices(positive, positives.height):
         rows, columns = (
-            _rows(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text))
+            rows_of(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text))
         )
         positive[pairs] = (rows * columns).sum(1)  # unlike a product, the same under autocast
     found = []
@@ -298,30 +298,3 @@ def _directions(tile: Tile, lines: list, *results: list) -> Iterator[tuple]:
     """Yield, for images and for texts: the dimension that is summed, the slice of the tile, the lines, the results."""
     yield 1, tile.rows, lines[0], *(pair[0] for pair in results)
     yield 0, tile.columns, lines[1], *(pair[1] for pair in results)
-
-
-class _Buffer:
-    """Memory for one tile at a time: fresh pages would cost as much as a pass over them."""
-
-    def __init__(self, images: Tensor, positives: Positives):
-        size = min(positives.height, positives.images) * min(positives.width, positives.texts)
-        self.memory = torch.empty(size, dtype=_dtype(images), device=images.device)
-
-    def matrix(self, rows: int, columns: int) -> Tensor:
-        return self.memory[: rows * columns].view(rows, columns)
-
-
-def _dtype(embeddings: Tensor) -> torch.dtype:
-    return torch.promote_types(embeddings.dtype, torch.float32)
-
-
-def _vector(size: int, like: Tensor) -> Tensor:
-    return torch.zeros(size, dtype=_dtype(like), device=like.device)
-
-
-def _rows(embeddings: Tensor, index: slice | Tensor) -> Tensor:
-    return embeddings[index].to(_dtype(embeddings))
-
-
-def _slices(part: Tensor, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, len(part))) for start in range(0, len(part), size))
