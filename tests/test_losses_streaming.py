@@ -163,9 +163,7 @@ def test_not_a_number_is_not_lost(name):
 
 def test_auto_holds_the_matrix_of_a_small_batch_only_where_that_is_faster(monkeypatch):
     arguments, held = problem(10, 10, 4, seed=6), []
-    monkeypatch.setattr(
-        streaming, "_dense", lambda loss, *_, **__: held.append(loss.__name__) or torch.tensor(0.0)
-    )
+    monkeypatch.setattr(streaming, "_dense", lambda loss, *_, **__: held.append(loss.__name__) or torch.tensor(0.0))
     for name in NAMES:
         getattr(streaming, name)(*arguments)
     assert held == ["sum_of_hinges", "info_nce"]

@@ -4,19 +4,18 @@
 
 First table: the ten nearest of a million random 64-bit codes, against the exact float32 search that codes replace
 (1,024 dimensions, the retrieval features of CRCGS) and against float32 of only 64 dimensions. Everything on one
-thread; methods take turns; the best round counts, in CPU seconds, which a busy machine disturbs less. faiss takes part
-where it is installed. All searches of the codes must give the same distances. No judgement is passed.
+thread; methods take turns; the best round counts, in CPU seconds, which a busy machine disturbs less. All searches of
+the codes must give the same distances. No judgement is passed.
 
 `--estimate`: time and memory of notebook 09 on MIRFLICKR-25K, NUS-WIDE (TC21) and COCO with the published sizes of
 networks, extrapolated from training steps and searches of those shapes that are timed here.
 """
 
 import argparse
-import importlib
-import importlib.util
 import time
 from collections.abc import Callable
 
+import faiss
 import numpy as np
 import torch
 
@@ -61,12 +60,10 @@ def compare(items: int, queries: int, rounds: int) -> None:
             float_search(items, queries, dimensions),
         )
     methods["packed codes (lib)"] = (gallery.nbytes / 1e6, lambda: hamming_search(asked, gallery, K)[0])
-    if importlib.util.find_spec("faiss"):
-        faiss = importlib.import_module("faiss")  # an optional peer
-        faiss.omp_set_num_threads(1)
-        index = faiss.IndexBinaryFlat(BITS)
-        index.add(gallery.view(np.uint8))
-        methods["packed codes (faiss)"] = (gallery.nbytes / 1e6, lambda: index.search(asked.view(np.uint8), K)[0])
+    faiss.omp_set_num_threads(1)
+    index = faiss.IndexBinaryFlat(BITS)
+    index.add(gallery.view(np.uint8))
+    methods["packed codes (faiss)"] = (gallery.nbytes / 1e6, lambda: index.search(asked.view(np.uint8), K)[0])
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     answers = {}
     for _ in range(rounds):

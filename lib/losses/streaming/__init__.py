@@ -156,19 +156,12 @@ def _dense(loss: Callable[..., Tensor], images, texts, image_ids, text_ids, **op
         return loss(images.to(dtype) @ texts.to(dtype).T, positives_from_ids(image_ids, text_ids), **options)
 
 
-def _prepare(
-    images, texts, image_ids, text_ids, engine: str, tile: int | None, dense: int = DENSE
-) -> Positives | None:
+def _prepare(images, texts, image_ids, text_ids, engine: str, tile: int | None, dense: int = DENSE) -> Positives | None:
     """Return the positive pairs, tile by tile, after checking everything; None where the matrix is to be held.
 
     dense: up to how many scores "auto" holds the matrix.
     """
-    if (
-        images.ndim != 2
-        or texts.ndim != 2
-        or images.shape[1] != texts.shape[1]
-        or images.dtype != texts.dtype
-    ):
+    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or images.dtype != texts.dtype:
         raise ValueError(
             f"images and texts must be (I, D) and (T, D) of one type, got {tuple(images.shape)} {images.dtype} and "
             f"{tuple(texts.shape)} {texts.dtype}"
@@ -192,7 +185,5 @@ def _prepare(
 def _scalar(name: str, value: float | Tensor, like: Tensor) -> Tensor:
     value = torch.as_tensor(value, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
     if value.numel() != 1:
-        raise ValueError(
-            f"{name} must be a number here, got a tensor {tuple(value.shape)}; see the loss in lib.losses"
-        )
+        raise ValueError(f"{name} must be a number here, got a tensor {tuple(value.shape)}; see the loss in lib.losses")
     return value

@@ -68,9 +68,7 @@ class Positives:
         order = tile.argsort(stable=True)
         count = tile.bincount(minlength=-(-len(image_ids) // height) * tiles_in_a_row)
         start = [0, *count.cumsum(0).tolist()]
-        return cls(
-            image[order], text[order], len(image_ids), len(text_ids), height, width, start, order.argsort()
-        )
+        return cls(image[order], text[order], len(image_ids), len(text_ids), height, width, start, order.argsort())
 
     def __len__(self) -> int:
         return len(self.image)

@@ -28,9 +28,7 @@ def hardest(images: Tensor, texts: Tensor, positives: Positives) -> tuple[Tensor
     return _Hardest.apply(images, texts, positives)
 
 
-def logsumexp(
-    images: Tensor, texts: Tensor, scale: Tensor, positives: Positives
-) -> tuple[Tensor, Tensor, Tensor]:
+def logsumexp(images: Tensor, texts: Tensor, scale: Tensor, positives: Positives) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logits (scores times `scale`) of the positive pairs (P,), and of each image (I,)
     and text (T,) the log of the summed exponentials of its negatives."""
     return _LogSumExp.apply(images, texts, scale, positives)
@@ -92,9 +90,7 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images, texts, scale, positives):
         positive = vector(len(positives), images)
-        sums = [
-            (vector(len(part), images) - torch.inf, vector(len(part), images)) for part in (images, texts)
-        ]
+        sums = [(vector(len(part), images) - torch.inf, vector(len(part), images)) for part in (images, texts)]
         buffer = Buffer(images, positives)
         for tile, logits in products(images, texts, positives, scale):
             positive[tile.pairs] = logits[tile.at]
@@ -115,9 +111,7 @@ class _LogSumExp(torch.autograd.Function):
     def backward(ctx, of_positive, of_image, of_text):
         (images, texts, scale, image_sum, text_sum), positives = ctx.saved_tensors, ctx.positives
         # An image without a negative has the sum -inf; nothing is divided by it.
-        image_sum, text_sum = (
-            part.masked_fill(part == -torch.inf, torch.inf) for part in (image_sum, text_sum)
-        )
+        image_sum, text_sum = (part.masked_fill(part == -torch.inf, torch.inf) for part in (image_sum, text_sum))
         buffer = Buffer(images, positives)
 
         def weigh(tile: Tile, logits: Tensor) -> Tensor:
@@ -142,9 +136,7 @@ class _Hinges(torch.autograd.Function):
             scores[tile.at] = -torch.inf
             for dim, here, (thresholds, _), total, count in _directions(tile, ctx.lines, sums, active):
                 for line in range(len(thresholds)):
-                    leads = torch.sub(
-                        scores, thresholds[line, here].unsqueeze(dim), out=buffer.matrix(*tile.shape)
-                    )
+                    leads = torch.sub(scores, thresholds[line, here].unsqueeze(dim), out=buffer.matrix(*tile.shape))
                     total[line, here] += leads.clamp_(min=0).sum(dim)
                     count[line, here] += leads.sign_().sum(dim)
         ctx.save_for_backward(images, texts, margin, *active)
@@ -237,9 +229,7 @@ def _gradients(
     of_scale = None
     if scale is not None:
         if ctx.needs_input_grad[2]:
-            of_scale = sum(
-                (rows_of(images, tile) * of_images[tile]).sum() for tile in slices(images, positives.height)
-            )
+            of_scale = sum((rows_of(images, tile) * of_images[tile]).sum() for tile in slices(images, positives.height))
             of_scale = of_scale.to(scale.dtype).reshape(scale.shape)
         for part in (of_images, of_texts):
             if part is not None:
@@ -278,9 +268,7 @@ def _lines(images: Tensor, texts: Tensor, positives: Positives) -> list[tuple[Te
     """
     positive = vector(len(positives), images)
     for pairs in slices(positive, positives.height):
-        rows, columns = (
-            rows_of(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text))
-        )
+        rows, columns = (rows_of(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text)))
         positive[pairs] = (rows * columns).sum(1)  # unlike a product, the same under autocast
     found = []
     for owner, part in ((positives.image, images), (positives.text, texts)):
