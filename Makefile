@@ -30,7 +30,7 @@ search: $(READY)
 	@$(BIN)/python -m lib.search --corpus $(CORPUS)
 
 test: lint
-	@echo "running the tests (about 10 minutes on 2 cores; the notebooks with tiny settings are among them)"
+	@echo "running the tests (about 20 minutes on 2 cores; the notebooks with tiny settings are among them)"
 	@$(BIN)/python -m pytest $(TESTS)
 
 lint: $(READY)

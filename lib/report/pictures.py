@@ -140,9 +140,10 @@ def show_retrieval(queries, results, correct=None, titles=None, scores=None, tit
         raise ValueError("a query has no results to show")
     textual = isinstance(results[0][0], str)
     most = max(len(row) for row in results)
-    side = min(1.3, WIDTH / (most + 1.5))
+    side = min(0.8, WIDTH / (most + 1.5))
     height = max(1.15, 0.25 * most + 0.15) if textual else side + (0.62 if titles or scores else 0.15)
-    figure = plt.figure(figsize=(WIDTH, len(queries) * height + (0.4 if title else 0)), layout="constrained")
+    width = WIDTH if textual else (most + 1.5) * (side + 0.1)
+    figure = plt.figure(figsize=(width, len(queries) * height + (0.4 if title else 0)), layout="constrained")
     grid = figure.add_gridspec(len(queries), most + 1, width_ratios=[1.5] + [1] * most)
     for row, query in enumerate(queries):
         _query(figure.add_subplot(grid[row, 0]), query, side)
