@@ -20,6 +20,8 @@ ABOVE_ALL = ["report", "run"]  # see every room
 EXCEPTIONS = {("training", "evaluation")}  # the loop reports validation recall
 TORCH_ONLY = {"models", "losses", "training", "evaluation"}  # run where only torch and numpy are installed
 TORCH_ONLY_MAY_IMPORT = {"torch", "numpy", "tqdm", "lib"}
+# Comes with the CUDA builds of torch and is no dependency; the only file with it is imported where it is there.
+ONLY_WITH_CUDA, KERNELS = {"triton"}, "lib/losses/streaming/kernels.py"
 HEAVY = [
     "IPython", "faiss", "gensim", "matplotlib", "nltk", "onnx", "onnxruntime", "pandas", "papermill", "ray", "scipy",
     "seaborn", "sentence_transformers", "sklearn", "timm", "torchvision", "transformers",
@@ -122,6 +124,7 @@ def test_torch_only_rooms_name_no_other_package():
     named = {
         name: third_party(tree, name) - TORCH_ONLY_MAY_IMPORT for name, tree in LIB.items() if room(name) in TORCH_ONLY
     }
+    assert named.pop(KERNELS) == ONLY_WITH_CUDA
     assert {name: packages for name, packages in named.items() if packages} == {}
 
 
@@ -133,7 +136,9 @@ def loaded_by(statement: str, modules: list[str]) -> list[str]:
 
 
 def test_importing_the_rooms_loads_nothing_heavy():
-    files = [name.removesuffix(".py").removesuffix("/__init__") for name in LIB if room(name) in ROOMS]
+    files = [
+        name.removesuffix(".py").removesuffix("/__init__") for name in LIB if room(name) in ROOMS and name != KERNELS
+    ]
     imports = "\n".join(f"import {name.replace('/', '.')}" for name in files)
     assert loaded_by(imports, HEAVY) == []
 
@@ -300,7 +305,7 @@ def test_conda_environment_is_the_same():
 def test_every_import_is_declared_and_every_dependency_has_a_user():
     provided_by = {module: {canonicalize_name(d) for d in names} for module, names in packages_distributions().items()}
     imported = {module for name, tree in TREES.items() for module in third_party(tree, name)}
-    imported -= {Path(name).stem for name in SOURCES if name.startswith("tests/")}
+    imported -= {Path(name).stem for name in SOURCES if name.startswith("tests/")} | ONLY_WITH_CUDA
     declared, used = set(ranges()), set()
     undeclared = []
     for module in sorted(imported):

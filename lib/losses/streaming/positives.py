@@ -34,7 +34,7 @@ class Positives:
 
     image, text: rows of the embeddings. images, texts: how many there are. height, width: of a tile; the last of a row
     or column of tiles may be smaller. start: where the pairs of each tile begin. by_image: the pairs in the order in
-    which a dense mask of positives has them.
+    which a dense mask of positives has them. image_ids, text_ids: what the pairs were found from, (I,) and (T,).
     """
 
     image: Tensor
@@ -45,6 +45,8 @@ class Positives:
     width: int
     start: list[int]
     by_image: Tensor
+    image_ids: Tensor
+    text_ids: Tensor
 
     @classmethod
     def from_ids(cls, image_ids: Tensor, text_ids: Tensor, height: int, width: int) -> Positives:
@@ -68,7 +70,8 @@ class Positives:
         order = tile.argsort(stable=True)
         count = tile.bincount(minlength=-(-len(image_ids) // height) * tiles_in_a_row)
         start = [0, *count.cumsum(0).tolist()]
-        return cls(image[order], text[order], len(image_ids), len(text_ids), height, width, start, order.argsort())
+        sizes = len(image_ids), len(text_ids), height, width
+        return cls(image[order], text[order], *sizes, start, order.argsort(), image_ids, text_ids)
 
     def __len__(self) -> int:
         return len(self.image)

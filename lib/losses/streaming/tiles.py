@@ -8,7 +8,7 @@ summed in float32 (float64 for float64 embeddings) whatever the embeddings are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ def hardest(images: Tensor, texts: Tensor, positives: Positives) -> tuple[Tensor
     `-inf` where there is no negative. Of equally hard negatives the first one gets the gradient, so that at most
     P + I + T pairs have any and `backward` needs no matrix product.
     """
-    return _Hardest.apply(images, texts, positives)
+    return Hardest.apply(images, texts, positives)
 
 
 def logsumexp(images: Tensor, texts: Tensor, scale: Tensor, positives: Positives) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,10 +44,12 @@ def softplus_sum(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, pos
 
     The gradient is made with the value, three matrix products in all, because it does not depend on what follows.
     """
-    return _SoftplusSum.apply(images, texts, scale, bias, positives)
+    return SoftplusSum.apply(images, texts, scale, bias, positives)
 
 
-class _Hardest(torch.autograd.Function):
+class Hardest(torch.autograd.Function):
+    """See `hardest`."""
+
     @staticmethod
     def forward(ctx, images, texts, positives):
         positive = vector(len(positives), images)
@@ -121,7 +123,8 @@ class _LogSumExp(torch.autograd.Function):
             logits[tile.at] = of_positive[tile.pairs]
             return logits
 
-        return *_gradients(ctx, images, texts, positives, scale, weigh), None
+        blocks = ((tile, weigh(tile, logits)) for tile, logits in products(images, texts, positives, scale))
+        return *gradients(ctx, images, texts, positives, scale, blocks), None
 
 
 class _Hinges(torch.autograd.Function):
@@ -163,12 +166,15 @@ class _Hinges(torch.autograd.Function):
             total[tile.at] = -(of_pair * count)[tile.pairs]
             return total
 
-        image_gradient, text_gradient, _ = _gradients(ctx, images, texts, ctx.positives, None, weigh)
+        blocks = ((tile, weigh(tile, scores)) for tile, scores in products(images, texts, ctx.positives))
+        image_gradient, text_gradient, _ = gradients(ctx, images, texts, ctx.positives, None, blocks)
         margin_gradient = (of_pair * count).sum() if ctx.needs_input_grad[2] else None
         return image_gradient, text_gradient, margin_gradient, None
 
 
-class _SoftplusSum(torch.autograd.Function):
+class SoftplusSum(torch.autograd.Function):
+    """See `softplus_sum`."""
+
     @staticmethod
     def forward(ctx, images, texts, scale, bias, positives):
         total = images.new_zeros((), dtype=torch.float64)
@@ -183,7 +189,8 @@ class _SoftplusSum(torch.autograd.Function):
             of_bias.add_(weights.sum())
             return weights
 
-        of_images, of_texts, of_scale = _gradients(ctx, images, texts, positives, scale, weigh)
+        blocks = ((tile, weigh(tile, logits)) for tile, logits in products(images, texts, positives, scale))
+        of_images, of_texts, of_scale = gradients(ctx, images, texts, positives, scale, blocks)
         ctx.save_for_backward(of_images, of_texts, of_scale, of_bias.to(bias.dtype))
         return total.to(dtype_of(images))
 
@@ -205,12 +212,13 @@ def products(
         yield tile, torch.mm(block, rows_of(texts, tile.columns).T, out=buffer.matrix(*tile.shape))
 
 
-def _gradients(
-    ctx, images: Tensor, texts: Tensor, positives: Positives, scale: Tensor | None, weigh: Callable
+def gradients(
+    ctx, images: Tensor, texts: Tensor, positives: Positives, scale: Tensor | None, blocks: Iterator
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of images, texts and scale, None where none is needed.
 
-    weigh: called with every tile and its scores, which it may overwrite; returns the gradient of the scores.
+    blocks: every tile with the gradient of its scores (times `scale`, if given), in the precision to sum in or in that
+        of the embeddings, in which they are then multiplied.
     """
     wanted = [
         ctx.needs_input_grad[0] or (scale is not None and ctx.needs_input_grad[2]),
@@ -220,12 +228,11 @@ def _gradients(
         torch.zeros(part.shape, dtype=dtype_of(part), device=part.device) if want else None
         for part, want in zip((images, texts), wanted, strict=True)
     )
-    for tile, scores in products(images, texts, positives, scale):
-        weights = weigh(tile, scores)
+    for tile, weights in blocks:
         if of_images is not None:
-            of_images[tile.rows].addmm_(weights, rows_of(texts, tile.columns))
+            _add_product(of_images[tile.rows], weights, texts[tile.columns])
         if of_texts is not None:
-            of_texts[tile.columns].addmm_(weights.T, rows_of(images, tile.rows))
+            _add_product(of_texts[tile.columns], weights.T, images[tile.rows])
     of_scale = None
     if scale is not None:
         if ctx.needs_input_grad[2]:
@@ -236,6 +243,13 @@ def _gradients(
                 part.mul_(scale)
     of_images = of_images if ctx.needs_input_grad[0] else None
     return *(None if part is None else part.to(images.dtype) for part in (of_images, of_texts)), of_scale
+
+
+def _add_product(total: Tensor, weights: Tensor, embeddings: Tensor) -> None:
+    if weights.dtype == total.dtype:
+        total.addmm_(weights, embeddings.to(total.dtype))
+    else:
+        total.add_(weights @ embeddings)
 
 
 def _weighted_rows(source: Tensor, take: Tensor, add_to: Tensor, weights: Tensor, like: Tensor) -> Tensor:
@@ -261,16 +275,21 @@ def _first(scores: Tensor, highest: Tensor, dim: int, buffer: Tensor) -> Tensor:
     return size - torch.eq(scores, highest.unsqueeze(dim), out=buffer).mul_(from_the_end).amax(dim).long()
 
 
+def scores_of_pairs(images: Tensor, texts: Tensor, positives: Positives) -> Tensor:
+    """Return the scores of the positive pairs (P,), without the matrix."""
+    positive = vector(len(positives), images)
+    for pairs in slices(positive, positives.height):
+        rows, columns = (rows_of(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text)))
+        positive[pairs] = (rows * columns).sum(1)  # unlike a product, the same under autocast
+    return positive
+
+
 def _lines(images: Tensor, texts: Tensor, positives: Positives) -> list[tuple[Tensor, tuple[Tensor, Tensor]]]:
     """Return, for images and for texts, the scores that negatives are compared with, and which is of which pair.
 
     Scores (K, I): those of the pairs of each image, `inf` where it has fewer than K. Of a pair: its line, its image.
     """
-    positive = vector(len(positives), images)
-    for pairs in slices(positive, positives.height):
-        rows, columns = (rows_of(part, of[pairs]) for part, of in ((images, positives.image), (texts, positives.text)))
-        positive[pairs] = (rows * columns).sum(1)  # unlike a product, the same under autocast
-    found = []
+    positive, found = scores_of_pairs(images, texts, positives), []
     for owner, part in ((positives.image, images), (positives.text, texts)):
         order = owner.argsort(stable=True)
         count = owner.bincount(minlength=len(part))
