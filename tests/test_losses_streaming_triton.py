@@ -134,12 +134,12 @@ def test_kernels_equal_the_dense_loss_on_a_gpu():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", NAMES)
-def test_auto_takes_the_kernels_on_a_gpu(name, monkeypatch):
+def test_auto_takes_the_kernels_on_a_gpu():
     arguments = [part.cuda() for part in problem(1_500, 1_500, 16, seed=6)]
-    expected = getattr(streaming, name)(*arguments, engine="tiles")
-    monkeypatch.setattr(streaming, "tiles", None)
-    torch.testing.assert_close(getattr(streaming, name)(*arguments), expected)
+    engine, _ = streaming._prepare(*arguments, "auto", None)
+    assert engine.__name__ == "lib.losses.streaming.kernels"
+    engine, _ = streaming._prepare(*arguments, "auto", None, kernel=False)
+    assert engine is streaming.tiles
 
 
 @pytest.mark.parametrize("name", NAMES)
