@@ -133,15 +133,6 @@ def test_kernels_equal_the_dense_loss_on_a_gpu():
         check(found, name)
 
 
-@pytest.mark.gpu
-def test_auto_takes_the_kernels_on_a_gpu():
-    arguments = [part.cuda() for part in problem(1_500, 1_500, 16, seed=6)]
-    engine, _ = streaming._prepare(*arguments, "auto", None)
-    assert engine.__name__ == "lib.losses.streaming.kernels"
-    engine, _ = streaming._prepare(*arguments, "auto", None, kernel=False)
-    assert engine is streaming.tiles
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_kernels_refuse_what_they_cannot_do(name, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)

@@ -10,7 +10,8 @@ All take two more arguments.
 
 engine: "dense" holds the matrix, which is the fastest way for a small batch; "tiles" is plain PyTorch on any device;
     "triton" runs kernels on an NVIDIA GPU (Ampere or newer), for float32 and bfloat16 embeddings and all losses but
-    `sum_of_hinges`; "auto" picks "dense" for a small batch, else "triton" where it can run, else "tiles".
+    `sum_of_hinges`; "auto" picks "dense" for a small batch, else "tiles". It leaves the kernels to those who name them,
+    because they were checked in Triton's interpreter and not yet on a GPU.
 tile: how many scores "tiles" holds at a time, or "triton" gradients of scores; None is what suits the device.
 """
 
@@ -89,7 +90,7 @@ def sum_of_hinges(
     options = {"margin": _scalar("margin", margin, images), "keep": keep}
     if engine == "triton":
         raise ValueError("sum_of_hinges has no Triton kernel: take engine='tiles', which runs on a GPU, too")
-    engine, positives = _prepare(images, texts, image_ids, text_ids, engine, tile, kernel=False)
+    engine, positives = _prepare(images, texts, image_ids, text_ids, engine, tile)
     if positives is None:
         return _dense(ranking.sum_of_hinges, images, texts, image_ids, text_ids, **options)
     value = engine.hinges(images, texts, options["margin"], positives)
@@ -172,11 +173,10 @@ def _prepare(
     engine: str,
     tile: int | None,
     dense: int = DENSE,
-    kernel: bool = True,
 ) -> tuple[ModuleType | None, Positives | None]:
     """Return the engine and the positive pairs, tile by tile, after checking everything; None where the matrix is held.
 
-    dense: up to how many scores "auto" holds the matrix. kernel: whether "auto" may take the kernels.
+    dense: up to how many scores "auto" holds the matrix.
     """
     if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or images.dtype != texts.dtype:
         raise ValueError(
@@ -189,10 +189,7 @@ def _prepare(
             f"{tuple(image_ids.shape)} and {tuple(text_ids.shape)}"
         )
     if engine == "auto":
-        if tile is None and len(images) * len(texts) <= dense:
-            engine = "dense"
-        else:
-            engine = "triton" if kernel and images.is_cuda and not _why_no_kernels(images) else "tiles"
+        engine = "dense" if tile is None and len(images) * len(texts) <= dense else "tiles"
     if engine == "dense":
         return None, None
     if engine == "triton":
