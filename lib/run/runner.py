@@ -83,17 +83,23 @@ def _plan(profile: str, only: list[str] | None, out: Path, folder: Path, changes
     if problems:
         raise ProfileError("\n".join(problems))
     given = parameters_for(load_profile(folder / "profiles", profile) | changes, declared)
-    for name in only or []:
-        if not any(selects(name, path) for path in paths):
-            raise ProfileError(f"--only {name} matches none of: {', '.join(path.stem for path in paths)}")
-    chosen = [path for path in paths if not only or any(selects(name, path) for name in only)]
-    tasks = [Task(path, profile, given[path], out, "runs_dir" in declared[path]) for path in chosen]
+    tasks = [Task(path, profile, given[path], out, "runs_dir" in declared[path]) for path in select(paths, only)]
     return sorted(tasks, key=lambda task: task.reads_others)
 
 
-def selects(name: str, path: Path) -> bool:
-    """Whether `name` ("03", "03_evaluation") means the notebook at `path`."""
-    return name in (path.stem, path.name, path.stem.split("_")[0])
+def select(paths: list[Path], only: list[str] | None) -> list[Path]:
+    """Those notebooks of `paths` that `only` names ("03", "03_evaluation"), all of them if it names none.
+
+    Raises ProfileError for a name that fits no notebook.
+    """
+
+    def named(name: str, path: Path) -> bool:
+        return name in (path.stem, path.name, path.stem.split("_")[0])
+
+    for name in only or []:
+        if not any(named(name, path) for path in paths):
+            raise ProfileError(f"--only {name} matches none of: {', '.join(path.stem for path in paths)}")
+    return [path for path in paths if not only or any(named(name, path) for name in only)]
 
 
 def _verdict(result: Result, folder: Path) -> str:

@@ -15,7 +15,7 @@ from lib.data.workers import on_workers
 from lib.report.metrics import ROOT, TEXT_KEYS, read_metrics, row, write_text
 from lib.run import notebook
 from lib.run.profile import ProfileError
-from lib.run.runner import PATTERN, run_notebooks, selects
+from lib.run.runner import PATTERN, run_notebooks, select
 
 
 def sweep(
@@ -83,14 +83,10 @@ def together(runs: list[dict]) -> dict:
 
 
 def _names(folder: Path, only: list[str] | None) -> list[str]:
-    paths = sorted(folder.glob(PATTERN))
-    for name in only or []:
-        if not any(selects(name, path) for path in paths):
-            raise ProfileError(f"--only {name} matches none of: {', '.join(path.stem for path in paths)}")
     chosen = []
-    for path in paths:
+    for path in select(sorted(folder.glob(PATTERN)), only):
         declared = notebook.parameters(notebook.read(path), path.name)
-        if (not only or any(selects(name, path) for name in only)) and "runs_dir" not in declared:
+        if "runs_dir" not in declared:
             if "seeds" not in declared:
                 raise ProfileError(f"{path.name} has no parameter 'seeds' to sweep over")
             chosen.append(path.stem)
