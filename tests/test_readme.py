@@ -1,4 +1,4 @@
-"""The table of the README says what the notebooks and the recorded results say."""
+"""The tables of the README say what the notebooks and the recorded results say."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from lib.report.names import decimals, heading
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+FLICKR8K = sorted((ROOT / "results" / "flickr8k").glob("[0-9]*.json"))
 
 
 def expected_row(path: Path) -> str:
@@ -18,15 +19,26 @@ def expected_row(path: Path) -> str:
     header = nbformat.read(path, as_version=4).cells[0].source.replace("\n", " ")
     question = re.search(r"\*\*Question\.\*\* (.*?\?)", header).group(1)
     minutes = re.search(r"(\d+) minutes? on a laptop", header).group(1)
-    first = json.loads((ROOT / "results" / "openmoji" / f"{path.stem}.json").read_text())["rows"][0]
-    mean = f"{first['mean']:.{decimals(first['metric'])}f}"
-    reached = f"{first['method']} ({first['setting']}): {heading(first['metric'])} {mean}"
+    reached = first_result(ROOT / "results" / "openmoji" / f"{path.stem}.json")
     return f"| [{path.stem}](notebooks/{path.name}) | {question} | {minutes} | {reached} |"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_table_is_up_to_date(path):
-    row = expected_row(path)
+def expected_flickr8k_row(path: Path) -> str:
+    """A line of the table of results on Flickr8k: link to the recorded file, its first result."""
+    return f"| [{path.stem}](results/flickr8k/{path.name}) | {first_result(path)} |"
+
+
+def first_result(path: Path) -> str:
+    first = json.loads(path.read_text())["rows"][0]
+    mean = f"{first['mean']:.{decimals(first['metric'])}f}"
+    return f"{first['method']} ({first['setting']}): {heading(first['metric'])} {mean}"
+
+
+ROWS = [expected_row(path) for path in NOTEBOOKS] + [expected_flickr8k_row(path) for path in FLICKR8K]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("]")[0].strip("| ["))
+def test_the_tables_are_up_to_date(row):
     assert row in (ROOT / "README.md").read_text(), f"README.md lacks this line:\n{row}"
 
 
