@@ -87,25 +87,22 @@ def web_files(count: int = 40) -> dict[str, bytes | str]:
     return mirflickr_files(tags, [picture for _, picture in scenes])
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """(profile, number of the notebook) -> result, rows of its metrics and what it printed."""
-    data, cache = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("cache")
-    write(data / "flickr30k", flickr30k_files())
-    write(data / "coco", coco_files())
+@pytest.fixture(scope="module", params=PROFILES)
+def runs(request, tmp_path_factory):
+    """The profile, and number of the notebook -> result, rows of its metrics and what it printed."""
+    data, cache, out = (tmp_path_factory.mktemp(name) for name in ("data", "cache", request.param))
+    write(data / request.param, flickr30k_files() if request.param == "flickr30k" else coco_files())
     write(data / "mirflickr25k", web_files())
     (cache / "onnx").symlink_to(cache_dir("onnx"))  # the exported network; the features are those of made-up pictures
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATA", str(data))
         patch.setenv("LIB_CACHE", str(cache))
-        for profile in PROFILES:
-            out = tmp_path_factory.mktemp(profile)
-            for result in run_notebooks(profile, only=["06", "07"], out=out, cell_timeout=600, changes=TINY):
-                folder = out / result.notebook
-                rows = read_metrics(folder / "metrics.json")["rows"] if result.passed else []
-                found[profile, result.notebook[:2]] = result, rows, printed(folder / "notebook.ipynb")
-    return found
+        for result in run_notebooks(request.param, only=["06", "07"], out=out, cell_timeout=600, changes=TINY):
+            folder = out / result.notebook
+            rows = read_metrics(folder / "metrics.json")["rows"] if result.passed else []
+            found[result.notebook[:2]] = result, rows, printed(folder / "notebook.ipynb")
+    return request.param, found
 
 
 def printed(path) -> str:
@@ -130,9 +127,9 @@ def test_the_settings_are_those_of_the_paper(profile):
 @pytest.mark.notebooks
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("number", ["06", "07"])
-@pytest.mark.parametrize("profile", PROFILES)
-def test_the_profile_runs_on_files_in_the_published_format(runs, profile, number):
-    result, rows, text = runs[profile, number]
+def test_the_profile_runs_on_files_in_the_published_format(runs, number):
+    profile, found = runs
+    result, rows, text = found[number]
     assert result.passed, f"{result.failure}"
     train = COUNTS["train"]
     assert f"{train} annotated pictures with {5 * train} captions" in text
@@ -153,10 +150,9 @@ def test_the_profile_runs_on_files_in_the_published_format(runs, profile, number
 @pytest.mark.notebooks
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("number", ["06", "07"])
-@pytest.mark.parametrize("profile", PROFILES)
-def test_it_learns(runs, profile, number):
+def test_it_learns(runs, number):
     """Two colours tell what the captions say, so that a trained model is far above chance; wrong wiring is not."""
-    _, rows, _ = runs[profile, number]
+    _, rows, _ = runs[1][number]
     found = {row["method"]: row["mean"] for row in rows if row["metric"] == "t2i_r1"}
     assert max(found.values()) > 3 * 100 / COUNTS["test"], found
 
