@@ -20,7 +20,7 @@ from tests.test_text_web_tags import UNTAGGED, mirflickr_files
 PROFILES = ("flickr30k", "coco")
 TINY = {
     "passes": 8,
-    "web_passes": 4,
+    "web_passes": 8,
     "seeds": [0],
     "shares": [0.25, 1.0],
     "protocol": "full",
