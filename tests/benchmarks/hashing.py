@@ -129,7 +129,9 @@ def parts(profile: dict, items: int, labels: int, encoding: float) -> tuple[list
     ten = LabelledItems(*(part.repeat(10, 1) for part in (of_batch.images, of_batch.texts, of_batch.labels)))
     generator = timed(lambda: fit_generator(there, ten.images, ten.texts, replace(config, epochs=1), device="cpu")) / 10
     generator += timed(lambda: fit_generator(back, ten.texts, ten.images, replace(config, epochs=1), device="cpu")) / 10
-    objective = CrcgsObjective(Generators(there, back).freeze(), CrcgsWeights(), train, config, True, profile["discriminator_width"])
+    objective = CrcgsObjective(
+        Generators(there, back).freeze(), CrcgsWeights(), train, config, True, profile["discriminator_width"]
+    )
     base, full = (
         timed(
             lambda o=chosen: fit_categories(network(profile, labels), ten, replace(config, epochs=1), o, device="cpu")
