@@ -189,7 +189,8 @@ def test_profiles_of_the_published_corpora_have_the_published_settings(corpus, p
     assert (has["code_epochs"], has["code_rate"]) == (run.hashing.epochs, run.hashing.learning_rate)
     assert (has["category_hidden"], has["category_dim"], has["category_layers"]) == (2048, 1024, 3)
     assert (has["corpus"], has["network_dropout"], has["discriminator_width"]) == (corpus, 0, 2048)
-    assert has["contrastive_batches"] and not has["code_quantisation"]
+    assert has["contrastive_batches"]
+    assert not has["code_quantisation"]
 
 
 def test_bad_items_are_named():
