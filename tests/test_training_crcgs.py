@@ -1,5 +1,7 @@
 """Items with labels, the networks of CRCGS and their training, on numbers in which labels can be learned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,9 @@ from lib.evaluation.categories import CLEAN, PUBLISHED, evaluate_categories
 from lib.models.crcgs import CategoryNetwork, Discriminator, HashLayer
 from lib.models.generators import FeatureGenerator, Generators
 from lib.models.linear_hash import LinearHash
+from lib.report.metrics import ROOT
+from lib.run import notebook
+from lib.run.profile import load_profile, parameters_for
 from lib.training.categories import (
     CategoryConfig,
     LabelledItems,
@@ -155,9 +160,37 @@ def test_networks_have_the_published_shapes():
     assert (model.shared.out_features, model.classifier.out_features) == (1024, 24)
     judge = Discriminator(1386, (512, 64, 32))
     assert [part.out_features for part in judge if isinstance(part, nn.Linear)] == [512, 64, 32, 2]
-    assert PUBLISHED_RUNS["nuswide"].weights.support == 40
-    assert PUBLISHED_RUNS["coco"].train.plateau
-    assert PUBLISHED_RUNS["coco"].weights.gap == 0.011
+
+
+PROFILES = {"mirflickr25k-dcmh": "mirflickr", "nuswide": "nuswide", "coco": "coco"}
+
+
+def settings_of(profile):
+    """What notebook 09 is run with in a profile."""
+    path = ROOT / "notebooks" / "09_generative_features.ipynb"
+    literals = notebook.parameters(notebook.read(path), path.name)
+    return literals | parameters_for(load_profile(path.parent / "profiles", profile), {path: literals})[path]
+
+
+@pytest.mark.parametrize(("corpus", "profile"), PROFILES.items())
+def test_profiles_of_the_published_corpora_have_the_published_settings(corpus, profile):
+    run, has = PUBLISHED_RUNS[corpus], settings_of(profile)
+    terms = ("distillation", "adversarial", "contrastive", "support")
+    weights = CrcgsWeights(
+        has["base_weight"],
+        has["base_likelihood"],
+        has["base_gap"],
+        **{term: has[f"{term}_weight"] for term in terms},
+        temperature=has["contrastive_tau"],
+        support_temperature=has["support_tau"],
+    )
+    train = CategoryConfig(has["category_epochs"], has["category_batch"], has["category_rate"])
+    assert (weights, replace(train, plateau=has["category_plateau"])) == (run.weights, run.train)
+    assert (has["code_epochs"], has["code_rate"]) == (run.hashing.epochs, run.hashing.learning_rate)
+    assert (has["category_hidden"], has["category_dim"], has["category_layers"]) == (2048, 1024, 3)
+    assert (has["corpus"], has["network_dropout"], has["discriminator_width"]) == (corpus, 0, 2048)
+    assert has["contrastive_batches"]
+    assert not has["code_quantisation"]
 
 
 def test_bad_items_are_named():
@@ -206,16 +239,17 @@ def corpora(tmp_path, matrices, nuswide, monkeypatch):  # noqa: F811
     coco = write(tmp_path / "coco", parts | test_data_coco.split_file(images))
     write_hdf5(tmp_path / "dcmh" / "FLICKR-25K.mat", **matrices)
     return {
-        "mirflickr25k-dcmh": lambda: load("mirflickr25k-dcmh", tmp_path / "dcmh", photos=False, test=4, val=1),
-        "nuswide": lambda: load("nuswide", nuswide, concepts=21, untagged=False),
-        "coco": lambda: load("coco", coco),
+        "mirflickr25k-dcmh": (tmp_path / "dcmh", {"photos": False, "test": 4, "val": 1}),
+        "nuswide": (nuswide, {}),
+        "coco": (coco, {}),
     }
 
 
 @pytest.mark.parametrize("name", ["mirflickr25k-dcmh", "nuswide", "coco"])
 def test_the_published_corpora_go_all_the_way(name, corpora):
-    """From files in the published format to mAP under both protocols, with random image features."""
-    items = category_items(corpora[name]())
+    """From files in the published format to mAP under both protocols, as the profile has it; random image features."""
+    has, (root, smaller) = settings_of(PROFILES[name]), corpora[name]
+    items = category_items(load(name, root, **has["corpus_options"], **smaller))
     n = len(items.texts)
     if name != "mirflickr25k-dcmh":
         third = max(1, n // 3)

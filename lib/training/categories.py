@@ -220,10 +220,16 @@ def fit_hash_layer(
     config: CategoryConfig,
     *,
     val: LabelledItems | None = None,
+    quantisation: float = 0.0,
     device: str = "auto",
 ) -> tuple[HashedNetwork, History]:
-    """Train a hash layer on the frozen features of a trained network; validation mAP is that of the codes."""
+    """Train a hash layer on the frozen features of a trained network; validation mAP is that of the codes.
+
+    quantisation: weight of the distance of the bits from their signs, 0 in the published programs. Without it the signs
+    at test time are further from what was trained.
+    """
     hashed = HashedNetwork(layer)
     of_train = LabelledItems(*embed(network, train), train.labels)
     of_val = None if val is None else LabelledItems(*embed(network, val), val.labels)
-    return hashed, fit_categories(hashed, of_train, config, hashing(), val=of_val, codes=True, device=device)
+    objective = hashing(quantisation=quantisation)
+    return hashed, fit_categories(hashed, of_train, config, objective, val=of_val, codes=True, device=device)

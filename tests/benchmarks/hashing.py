@@ -7,32 +7,37 @@ First table: the ten nearest of a million random 64-bit codes, against the exact
 thread; methods take turns; the best round counts, in CPU seconds, which a busy machine disturbs less. All searches of
 the codes must give the same distances. No judgement is passed.
 
-`--estimate`: time and memory of notebook 09 on MIRFLICKR-25K, NUS-WIDE (TC21) and COCO with the published sizes of
-networks, extrapolated from training steps and searches of those shapes that are timed here.
+`--estimate`: time and memory of notebook 09 in the profiles mirflickr, nuswide (TC21) and coco, added up from training
+steps and searches of those shapes that are timed here, in about two minutes.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import faiss
 import numpy as np
 import torch
+from PIL import Image
 
 from lib.evaluation.hashing import HammingRanking, hamming_search, pack
-from lib.models.crcgs import CategoryNetwork
+from lib.evaluation.labels import mean_average_precision
+from lib.models.crcgs import CategoryNetwork, HashLayer
 from lib.models.generators import FeatureGenerator, Generators
-from lib.training.categories import LabelledItems
-from lib.training.crcgs import PUBLISHED_RUNS, CrcgsObjective
+from lib.report.metrics import ROOT
+from lib.run.profile import load_profile
+from lib.training.categories import CategoryConfig, HashedNetwork, LabelledItems, dscmr, fit_categories, hashing
+from lib.training.crcgs import CrcgsObjective, CrcgsWeights, fit_generator
+from lib.vision import extract_features
 
 K, BITS = 10, 64
 FLOAT_TILE = 100_000  # items whose float scores are held at a time
-# Items, training items, queries, labels, words of the text: papers and lib.data say where they come from.
-CORPORA = {
-    "mirflickr25k-dcmh": (20_015, 10_000, 2_000, 24, 1_386),
-    "nuswide": (190_421, 10_500, 2_100, 21, 1_000),
-    "coco": (123_287, 10_000, 5_000, 80, 2_000),
-}
+PICTURE = 1280  # numbers of a picture
+CORPORA = {"mirflickr": (20_015, 24), "nuswide": (190_421, 21), "coco": (123_287, 80)}  # profile: items, labels
+# What notebook 09 trains for one seed: networks by labels or pairs alone (DSCMR, CMPM, CLIP, DCMH at four lengths), and
+# with teachers (four rows of the ablation, the other N); and the lengths of its codes.
+PLAIN, TAUGHT, LENGTHS = 7, 5, (16, 32, 64, 128)
 
 
 def main() -> None:
@@ -94,40 +99,70 @@ def float_search(items: int, queries: int, dimensions: int) -> Callable[[], None
 
 
 def estimate() -> None:
-    """Time a few training steps and searches of the published shapes and multiply."""
-    image_dim = 1280
-    print(f"one thread; pictures as {image_dim} frozen numbers, whose extraction is not counted")
-    for name, (items, train, queries, labels, words) in CORPORA.items():
-        run = PUBLISHED_RUNS[name]
-        config = run.train
-        torch.manual_seed(0)
-        there, back = FeatureGenerator(image_dim, words), FeatureGenerator(words, image_dim)
-        model = CategoryNetwork(image_dim, words, labels)
-        objective = CrcgsObjective(Generators(there, back).freeze(), run.weights, train, config)
-        optimiser = torch.optim.AdamW(model.parameters(), config.learning_rate, fused=True)
-        known = torch.rand(config.batch_size, labels) < 0.1
-        known[:, 0] = True
-        batch = LabelledItems(torch.randn(len(known), image_dim), (torch.rand(len(known), words) < 0.01).float(), known)
-        step = min(timed(lambda m=model, o=objective, b=batch, a=optimiser: one_step(m, o, b, a)) for _ in range(3))
-        codes = pack(torch.randn(items, BITS)), torch.rand(items, labels).numpy() < 0.1
-        part = queries // 20
-        search = 20 * timed(
-            lambda c=codes, p=part: HammingRanking.count(c[0][:p], c[0], c[1][:p], c[1]).average_precision()
-        )
-        training = step * config.epochs * -(-train // config.batch_size)
-        weights = sum(p.numel() for p in [*model.parameters(), *objective.discriminators.parameters()]) * 16
-        features = items * (image_dim + words) * 4
-        print(f"{name}, {items:,} items: features {features / 1e9:.1f} GB, networks with Adam {weights / 1e9:.1f} GB,")
-        print(
-            f"  codes {codes[0].nbytes / 1e6:.1f} MB; training {training / 60:.0f} CPU minutes, {config.epochs} epochs,"
-        )
-        print(f"  hashed mAP in both directions {2 * search:.0f} CPU seconds")
+    """Time the parts of notebook 09 at the sizes of its profiles for the papers' corpora, and add them up."""
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 256, (375, 500, 3), dtype=np.uint8)) for _ in range(32)]
+    arguments = {"device": "cpu", "cache": False, "progress": False, "threads": 1}
+    extract_features(pictures[:4], **arguments)
+    encoding = timed(lambda: extract_features(pictures, **arguments)) / len(pictures)
+    print("notebook 09 with one seed: hours of one CPU core, gigabytes of memory")
+    print(f"{'profile':<10}{'items':>8}  pictures  generators  training  hash layers  evaluation     all   memory")
+    for name, (items, labels) in CORPORA.items():
+        profile = load_profile(ROOT / "notebooks" / "profiles", name)
+        hours, memory = parts(profile, items, labels, items * encoding)
+        print(f"{name:<10}{items:>8,}  {'  '.join(f'{h / 3600:>8.1f}' for h in hours)}  {sum(hours) / 3600:6.1f}"
+              f"  {memory / 1e9:4.0f} GB", flush=True)  # fmt: skip
 
 
-def one_step(model, objective, batch, optimiser) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    objective(model, batch).backward()
-    optimiser.step()
+def parts(profile: dict, items: int, labels: int, encoding: float) -> tuple[list[float], float]:
+    """CPU seconds of encoding, generators, training, hash layers and evaluation with one seed, and bytes of memory."""
+    words, hidden, dim, batch = (
+        profile[f] for f in ("bag_of_words", "category_hidden", "category_dim", "category_batch")
+    )
+    train, _, queries = (n * (labels if profile.get("split_per_label") else 1) for n in profile["split_counts"])
+    steps, config = -(-train // batch), CategoryConfig(batch_size=batch)
+    torch.manual_seed(0)
+    known = torch.rand(batch, labels) < 0.1
+    known[:, 0] = True
+    of_batch = LabelledItems(torch.randn(batch, PICTURE), (torch.rand(batch, words) < 0.01).float(), known)
+    there, back = FeatureGenerator(PICTURE, words, hidden, dim), FeatureGenerator(words, PICTURE, hidden, dim)
+    ten = LabelledItems(*(part.repeat(10, 1) for part in (of_batch.images, of_batch.texts, of_batch.labels)))
+    generator = timed(lambda: fit_generator(there, ten.images, ten.texts, replace(config, epochs=1), device="cpu")) / 10
+    generator += timed(lambda: fit_generator(back, ten.texts, ten.images, replace(config, epochs=1), device="cpu")) / 10
+    objective = CrcgsObjective(
+        Generators(there, back).freeze(), CrcgsWeights(), train, config, True, profile["discriminator_width"]
+    )
+    base, full = (
+        timed(
+            lambda o=chosen: fit_categories(network(profile, labels), ten, replace(config, epochs=1), o, device="cpu")
+        )
+        / 10
+        for chosen in (dscmr(), objective)
+    )
+    layers = HashedNetwork(HashLayer(dim, BITS, min(hidden, 512)))
+    features = LabelledItems(torch.randn(10 * batch, dim), torch.randn(10 * batch, dim), ten.labels)
+    layer = timed(lambda: fit_categories(layers, features, replace(config, epochs=1), hashing(), device="cpu")) / 10
+    share = queries // 20
+    sides, known = torch.randn(items, dim), torch.rand(items, labels).numpy() < 0.1
+    codes = pack(sides[:, :BITS])
+    ranked = timed(lambda: mean_average_precision(sides[:share], sides, known[:share], known))
+    counted = timed(lambda: HammingRanking.count(codes[:share], codes, known[:share], known).average_precision())
+    epochs = profile["category_epochs"] * steps
+    hours = [
+        encoding,
+        profile["generator_epochs"] * steps * generator,
+        epochs * (PLAIN * base + TAUGHT * full),
+        profile["code_epochs"] * steps * len(LENGTHS) * layer,
+        20 * 2 * ((PLAIN - len(LENGTHS) + TAUGHT) * ranked + 3 * len(LENGTHS) * counted),
+    ]
+    kept = 2 * (PICTURE + words) + 2 * dim * (PLAIN - len(LENGTHS) + TAUGHT) + 2 * 3 * sum(LENGTHS)
+    return hours, 4 * items * kept
+
+
+def network(profile: dict, labels: int) -> CategoryNetwork:
+    """The network of a profile."""
+    hidden, dim, layers = (profile[f"category_{field}"] for field in ("hidden", "dim", "layers"))
+    return CategoryNetwork(PICTURE, profile["bag_of_words"], labels, hidden, dim, dim, layers)
 
 
 def timed(run: Callable[[], object]) -> float:
