@@ -59,8 +59,8 @@ def value_and_gradient(
 
     `words` (V, D + 2) holds [w, b, 1] in each row and `contexts` (V, D + 2) [c, 1, d], so that one product gives the
     whole prediction; the gradient of the ones is 0. No (entries, D) matrix is made: predictions are a product
-    sampled at the entries, gradients are sparse times dense. Both may be given as `out`, to be written over: pages that the system
-    hands out anew each time cost as much as the arithmetic.
+    sampled at the entries, gradients are sparse times dense. They are written over `out` where it is given: fresh
+    pages for them would cost as much time as the arithmetic.
     """
     of_words, of_contexts = (torch.zeros_like(words), torch.zeros_like(contexts)) if out is None else out
     size = (len(words), len(contexts))
