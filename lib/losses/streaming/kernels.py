@@ -8,8 +8,8 @@ precision of the embeddings, and two ordinary products turn them into those of t
 Sums are in float32. float32 embeddings are multiplied exactly, or in TF32 where
 `torch.set_float32_matmul_precision` allows it.
 
-Checked in Triton's interpreter (`TRITON_INTERPRET=1`), which runs the kernels on a CPU, and compiled for two generations of
-GPUs. None has run them yet: their speed is unmeasured.
+Checked in Triton's interpreter (`TRITON_INTERPRET=1`), which runs the kernels on a CPU, and compiled for two
+generations of GPUs. None has run them yet: their speed is unmeasured.
 """
 
 from __future__ import annotations
