@@ -79,10 +79,11 @@ def test_bfloat16_is_near_float32():
     assert all(weights.dtype == torch.float32 for weights in model.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("length", [1, 7])
-def test_the_fast_gru_has_the_states_and_gradients_of_the_plain_one(length):
+def test_the_fast_gru_has_the_states_and_gradients_of_the_plain_one(length, dtype):
     torch.manual_seed(0)
-    plain, words = nn.GRU(4, 5, batch_first=True).double(), torch.randn(3, length, 4, dtype=torch.float64)
+    plain, words = nn.GRU(4, 5, batch_first=True).to(dtype), torch.randn(3, length, 4, dtype=dtype)
     fast, found = FastGRU.of(plain), []
     for gru in (plain, fast):
         inputs = words.clone().requires_grad_()

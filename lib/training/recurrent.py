@@ -1,8 +1,8 @@
 """A GRU that trains faster on a CPU than PyTorch's, with the same parameters, states and gradients.
 
-PyTorch makes the gradient of the recurrent weights word by word, and adds up as many matrices of their size (12 MB at
-1,024 states, in and out of memory for every word). Here the gradients of all gates are kept, and one matrix product
-makes it from those of the whole batch. The gates are worked on in place.
+Three things make the difference. The matrix products are oneDNN's, in float32 as well, where PyTorch takes those of
+MKL, which are slower for the shapes of a GRU step. The gradient of the recurrent weights is one product for the whole
+batch, instead of a sum of as many matrices as there are words. The gates are worked on in place.
 """
 
 from __future__ import annotations
@@ -43,40 +43,41 @@ class FastGRU(nn.GRU):
         """Return the states (B, L, H) of (B, L, D) vectors, and the last ones (1, B, H); all start at `state` or 0."""
         if not isinstance(inputs, Tensor) or inputs.ndim != 3 or inputs.is_cuda or state is not None:
             return super().forward(inputs, state)
-        # The input's share of all gates at once, the candidate's first: then the gates' gradients lie as they are used.
-        size = self.hidden_size
-        weight, bias = (part.roll(size, 0) for part in (self.weight_ih_l0, self.bias_ih_l0))
-        of_inputs = F.linear(inputs.transpose(0, 1).contiguous(), weight, bias)
-        dtype = of_inputs.dtype
-        states = _Steps.apply(of_inputs, self.weight_hh_l0.to(dtype), self.bias_hh_l0.to(dtype)).transpose(0, 1)
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else inputs.dtype
+        parts = [inputs.transpose(0, 1), self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0]
+        states = _States.apply(*(part.to(dtype) for part in parts)).transpose(0, 1)
         return states, states[None, :, -1]
 
 
-class _Steps(torch.autograd.Function):
-    """All steps of a GRU from the input's share of the gates (L, B, 3 H): candidate, reset, update."""
+class _States(torch.autograd.Function):
+    """The states (L, B, H) of a GRU from (L, B, D) vectors; gates are in the order reset, update, candidate."""
 
     @staticmethod
-    def forward(ctx, of_inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        length, batch, size = *of_inputs.shape[:2], weight.shape[1]
-        states = of_inputs.new_zeros(length + 1, batch, size)
-        candidates = of_inputs.new_empty(length, batch, size)
-        gates = of_inputs.new_empty(length, batch, 3 * size)  # reset, update, the state's share of the candidate
-        for step, (gate, candidate) in enumerate(zip(gates, candidates, strict=True)):
-            torch.addmm(bias, states[step], weight.T, out=gate)
+    def forward(ctx, inputs, input_weight, weight, input_bias, bias):
+        length, batch, size = *inputs.shape[:2], weight.shape[1]
+        flat = inputs.reshape(length * batch, -1)
+        of_inputs = product(flat, input_weight, input_bias).view(length, batch, 3 * size)
+        states = inputs.new_zeros(length + 1, batch, size)
+        candidates, gates = inputs.new_empty(length, batch, size), []
+        for step, (of_input, candidate) in enumerate(zip(of_inputs, candidates, strict=True)):
+            gate = product(states[step], weight, bias)
+            gate[:, : 2 * size].add_(of_input[:, : 2 * size]).sigmoid_()
             reset, update, of_state = gate.chunk(3, 1)
-            gate[:, : 2 * size].add_(of_inputs[step, :, size:]).sigmoid_()
-            torch.addcmul(of_inputs[step, :, :size], reset, of_state, out=candidate).tanh_()
+            torch.addcmul(of_input[:, 2 * size :], reset, of_state, out=candidate).tanh_()
             torch.lerp(candidate, states[step], update, out=states[step + 1])
-        ctx.save_for_backward(weight, states, candidates, gates)
+            gates.append(gate)
+        ctx.save_for_backward(flat, input_weight, weight, states, candidates, *gates)
         return states[1:]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, of_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weight, states, candidates, gates = ctx.saved_tensors
+    def backward(ctx, of_states):
+        inputs, input_weight, weight, states, candidates, *gates = ctx.saved_tensors
         length, batch, size = candidates.shape
-        found = gates.new_empty(length, batch, 4 * size)  # of candidate, reset, update, the state's share of the first
-        flowing = torch.zeros_like(states[0])
+        # Gradients of the candidate, reset, update, and of the state's share of the candidate: what the input's share
+        # of the gates needs and what the state's needs both lie side by side.
+        found = candidates.new_empty(length, batch, 4 * size)
+        transposed, flowing = weight.T.contiguous(), torch.zeros_like(states[0])
         for step in reversed(range(length)):
             flowing += of_states[step]
             reset, update, of_state = gates[step].chunk(3, 1)
@@ -89,7 +90,20 @@ class _Steps(torch.autograd.Function):
             torch.mul(of_candidate, reset, out=of_share)
             torch.mul(of_candidate, of_state, out=of_reset)
             torch.ops.aten.sigmoid_backward.grad_input(of_reset, reset, grad_input=of_reset)
-            flowing = kept.addmm_(found[step, :, size:], weight)
-        of_gates = found[:, :, size:].flatten(0, 1)
-        of_weight = of_gates.T @ states[:-1].flatten(0, 1)
-        return found[:, :, : 3 * size], of_weight, of_gates.sum(0)
+            flowing = product(found[step, :, size:], transposed).add_(kept)
+        of_input, of_state = (found.flatten(0, 1)[:, part] for part in (slice(3 * size), slice(size, None)))
+        rolled = input_weight.roll(size, 0)  # candidate, reset, update
+        return (
+            product(of_input, rolled.T.contiguous()).view(length, batch, -1) if ctx.needs_input_grad[0] else None,
+            (of_input.T @ inputs).roll(-size, 0),
+            of_state.T @ states[:-1].flatten(0, 1),
+            of_input.sum(0).roll(-size, 0),
+            of_state.sum(0),
+        )
+
+
+def product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return `inputs @ weight.T + bias` of matrices on a CPU, by oneDNN where PyTorch has it and it has the type."""
+    if torch.backends.mkldnn.is_available() and inputs.dtype in (torch.float32, torch.bfloat16):
+        return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    return F.linear(inputs, weight, bias)
