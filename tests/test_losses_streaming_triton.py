@@ -12,10 +12,12 @@ import torch
 
 import lib.losses as dense
 from lib.losses import positives_from_ids, streaming
+from lib.losses.streaming import engines
 from tests.test_losses_streaming import LEARNED, OPTIONS, problem, value_and_gradients
 
-NAMES = ["max_of_hinges", "info_nce", "sigmoid_loss"]
+NAMES = ["max_of_hinges", "sum_of_hinges", "info_nce", "sigmoid_loss"]
 HALF = "bfloat16"
+ROOT = Path(__file__).resolve().parents[1]
 # images, texts, dimensions, options for `problem`, block, tile. Blocks: 16 wide, or 0 as on a GPU.
 CASES = {
     "ragged": (37, 50, 19, {}, 16, 300),
@@ -77,13 +79,13 @@ def special(name, device):
 
 def report(device):
     """Everything that the tests look at, for one device."""
-    from lib.losses.streaming import kernels
+    from lib.losses.streaming import blocks
 
-    found, blocks = {}, dict(kernels.BLOCK)
+    found, block_of_gpu = {}, dict(blocks.BLOCK)
     for name in NAMES:
         for case, (*sizes, options, block, tile) in CASES.items():
             small = {"M": block, "N": block, "K_BYTES": 64} if block and device == "cpu" else {}
-            kernels.BLOCK.update(blocks | small)
+            blocks.BLOCK.update(block_of_gpu | small)
             found[f"{name} {case}"] = list(errors(name, *sizes, options, tile, device))
         found[f"{name} option"] = gradients_of_options(name, device)
         found[f"{name} twice"] = second_backward(name, device)
@@ -107,10 +109,9 @@ def check(found, name):
 def interpreted():
     if find_spec("triton") is None:
         pytest.skip("triton is not installed; it comes with the CUDA builds of PyTorch")
-    root = Path(__file__).resolve().parents[1]
     done = subprocess.run(
         [sys.executable, "-m", "tests.test_losses_streaming_triton"],
-        cwd=root,
+        cwd=ROOT,
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
@@ -138,16 +139,74 @@ def test_kernels_refuse_what_they_cannot_do(name, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(ValueError, match=r"'triton' cannot run here: .* (triton is missing|on cpu)"):
         of_kernels(name, *problem(3, 4, 5, seed=0))
-    monkeypatch.setattr(streaming, "find_spec", lambda name: name)
+    monkeypatch.setattr(engines, "find_spec", lambda name: name)
     with pytest.raises(ValueError, match="on cpu, not on an NVIDIA GPU"):
         of_kernels(name, *problem(3, 4, 5, seed=0))
     with pytest.raises(ValueError, match="not float32 or bfloat16"):
         of_kernels(name, *problem(3, 4, 5, seed=0, dtype=torch.float64))
 
 
-def test_sum_of_hinges_has_no_kernel():
-    with pytest.raises(ValueError, match="no Triton kernel"):
-        of_kernels("sum_of_hinges", *problem(3, 4, 5, seed=0))
+def test_auto_takes_the_kernels_on_a_gpu_that_can_run_them(monkeypatch):
+    class OnGPU(torch.Tensor):
+        is_cuda = True
+
+    x, y, *ids = problem(3, 4, 5, seed=0)
+    x = x.as_subclass(OnGPU)
+    monkeypatch.setattr(engines, "import_module", lambda name: name)
+    for why, chosen in (("", "lib.losses.streaming.kernels"), ("the GPU is too old", engines.tiles)):
+        monkeypatch.setattr(engines, "why_no_kernels", lambda images, why=why: why)
+        assert engines.prepare(x, y, *ids, "auto", None, dense=0)[0] == chosen
+        assert engines.prepare(x, y, *ids, "tiles", None)[0] == engines.tiles
+        assert engines.prepare(x, y, *ids, "auto", None)[0] is None  # small enough to hold the matrix
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_kernels_compile_for_gpus_that_are_not_here(capability, dtype, tmp_path, monkeypatch):
+    """Down to machine code, without a GPU, and within the shared memory of every GPU since Ampere."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from lib.losses.streaming import blocks, kernels
+
+    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
+    found = [part for name, part in vars(kernels).items() if name.endswith("_kernel")]
+    assert len(found) == 6
+    width = {"fp32": 4, "bf16": 2}[dtype]
+    constants = {"PRECISION": "tf32", "M": blocks.BLOCK["M"], "N": blocks.BLOCK["N"]}
+    constants["K"] = blocks.BLOCK["K_BYTES"] // width
+    for kernel in found:
+        types = {name: "constexpr" if name in constants else type_of(name, kernel, dtype) for name in kernel.arg_names}
+        aligned = [i for i, (name, kind) in enumerate(types.items()) if kind[0] == "*" or name in ("n_texts", "dim")]
+        source = ASTSource(kernel, types, constants, {(i,): [["tt.divisibility", 16]] for i in aligned})
+        options = {"num_warps": blocks.WARPS, "num_stages": blocks.STAGES}
+        made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+        assert made.asm["cubin"]
+        assert made.metadata.shared <= 99 * 1024
+
+
+def type_of(argument, kernel, dtype):
+    """What Triton calls the type of an argument of a kernel."""
+    if argument in ("first", "stop", "n_texts", "dim", "image_lines", "text_lines"):
+        return "i32"
+    if argument in ("images", "texts", "weights"):
+        return f"*{dtype}"
+    packed = kernel.fn.__name__ == "_hardest_kernel" and argument in ("of_image", "of_text")
+    return "*i64" if packed or argument.endswith("_ids") else "*fp32"
+
+
+def test_the_gpu_benchmark_measures_the_kernels_in_small(tmp_path):
+    pytest.importorskip("triton", reason="triton is not installed")
+    command = [sys.executable, "-m", "tests.benchmarks.gpu", "--tiny", "--out", str(tmp_path / "gpu.json")]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads((tmp_path / "gpu.json").read_text())["rows"]}
+    losses = [f"{name}, {engine}" for engine in ("triton", "tiles") for name in NAMES]
+    assert set(rows) == {*losses, "evaluate", "epoch of tiny"}
+    assert all(row["seconds"] > 0 and row["over_floor"] > 0 for row in rows.values())
 
 
 if __name__ == "__main__":

@@ -6,13 +6,22 @@ import pytest
 import torch
 from torch import nn
 
-from lib.losses import max_of_hinges
+from lib.losses import info_nce, max_of_hinges
 from lib.models import JointEmbedding
 from lib.models.joint_embedding import PooledBranch, Projection
 from lib.models.pooling import mean_pool
 from lib.text.gru import GRUEncoder
-from lib.training import Pairs
-from lib.training.throughput import ahead, fused_adamw, pad_to_multiple, resident, train_step
+from lib.training import Pairs, TrainConfig, fit
+from lib.training.recurrent import FastGRU
+from lib.training.throughput import (
+    _Resident,
+    ahead,
+    fast_recurrence,
+    fused_adamw,
+    pad_to_multiple,
+    resident,
+    train_step,
+)
 from tests.benchmarks import gpu
 
 
@@ -68,6 +77,63 @@ def test_bfloat16_is_near_float32():
     found = float(train_step(model, batch, max_of_hinges, fused_adamw(model.parameters(), 0.01), bf16=True))
     assert found == pytest.approx(plain, rel=0.02)
     assert all(weights.dtype == torch.float32 for weights in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("length", [1, 7])
+def test_the_fast_gru_has_the_states_and_gradients_of_the_plain_one(length, dtype):
+    torch.manual_seed(0)
+    plain, words = nn.GRU(4, 5, batch_first=True).to(dtype), torch.randn(3, length, 4, dtype=dtype)
+    fast, found = FastGRU.of(plain), []
+    for gru in (plain, fast):
+        inputs = words.clone().requires_grad_()
+        plain.zero_grad()
+        states, last = gru(inputs)
+        ((states * torch.arange(5)).sum() + (last**2).sum()).backward()
+        found.append([states.detach(), last.detach(), inputs.grad, *(p.grad.clone() for p in plain.parameters())])
+    assert len(found[0]) == 7
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_fast_gru_takes_the_place_of_the_plain_one():
+    pairs, model = pairs_and_model()
+    batch, names = next(pairs.epoch(10, 0, 0)), list(model.state_dict())
+    expected = model(batch.images, batch.texts)
+    assert isinstance(fast_recurrence(model).sentence.encoder.gru, FastGRU)
+    assert list(model.state_dict()) == names
+    torch.testing.assert_close(model(batch.images, batch.texts), expected)
+    both = nn.Sequential(nn.GRU(4, 5, bidirectional=True, batch_first=True))
+    assert type(fast_recurrence(both)[0]) is nn.GRU
+    with pytest.raises(ValueError, match="one direction"):
+        FastGRU.of(both[0])
+
+
+@pytest.mark.parametrize("recurrence", [lambda model: model, fast_recurrence])
+def test_a_compiled_model_is_compiled_once_for_all_lengths(recurrence, monkeypatch):
+    """As `fit` compiles it, with a backend that counts graphs and needs no compiler."""
+    graphs = []
+
+    def count(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **options: compiled(model, backend=count, **options))
+    pairs, model = pairs_and_model()
+    torch.compiler.reset()
+    seen = [0]
+    for size in (10, 5, 4):  # other lengths, then other numbers of images and texts too
+        fit(recurrence(model), pairs, TrainConfig(epochs=2, batch_size=size, compile=True), info_nce, progress=False)
+        seen.append(len(graphs))
+    assert 0 < seen[1] == seen[2] == seen[3]
+
+
+def test_resident_features_stay_where_they_are():
+    pairs, _ = pairs_and_model()
+    here = type("Resident", (_Resident, Pairs), {})(**vars(pairs))
+    batch = here.batch(torch.arange(4), "meta")
+    assert (batch.images.device.type, batch.texts[0].device.type) == ("cpu", "meta")
 
 
 def test_the_gpu_benchmark_runs_in_small(tmp_path):

@@ -10,20 +10,27 @@ The value is that of the whole batch on every rank, the gradient that of the ran
 explains.
 """
 
-import math
+from types import ModuleType
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.losses.streaming import TILE, tiles
+from lib.losses.streaming.engines import prepare, scalar
 from lib.losses.streaming.positives import Positives
 from lib.training.ranks import gather, rank_and_ranks
 
 
 def max_of_hinges(
-    images: Tensor, texts: Tensor, image_ids: Tensor, text_ids: Tensor, margin: float = 0.2, tile: int | None = None
+    images: Tensor,
+    texts: Tensor,
+    image_ids: Tensor,
+    text_ids: Tensor,
+    margin: float = 0.2,
+    *,
+    engine: str = "auto",
+    tile: int | None = None,
 ) -> Tensor:
     """Return `lib.losses.max_of_hinges` of the whole batch.
 
@@ -31,16 +38,15 @@ def max_of_hinges(
         images: (i, D), texts: (t, D) of this rank; i and t may differ between ranks.
         image_ids: (i,) and text_ids: (t,), equal where the text describes the image.
         margin: as in the dense loss.
-        tile: scores held at a time.
+        engine: "auto", "tiles" or "triton", and tile: as in `lib.losses.streaming`.
 
     Raises:
-        ValueError: none of the texts belongs to an image of this rank.
+        ValueError: none of the texts belongs to an image of this rank, or an engine that cannot run here.
     """
-    texts, positives = _block(images, texts, image_ids, text_ids, tile)
-    positive, of_image, of_text = tiles.hardest(images, texts, positives)
+    engine, texts, positives = _block(images, texts, image_ids, text_ids, engine, tile)
+    positive, of_image, of_text = engine.hardest(images, texts, positives)
     of_text = gather(of_text[None]).amax(0)
-    lead = margin - positive
-    value = (of_image[positives.image] + lead).clamp(min=0) + (of_text[positives.text] + lead).clamp(min=0)
+    value = (positives.leads(positive, of_image, of_text) + margin).clamp(min=0)
     return _share(value.sum(), positives)
 
 
@@ -50,14 +56,16 @@ def info_nce(
     image_ids: Tensor,
     text_ids: Tensor,
     temperature: float | Tensor = 0.05,
+    *,
+    engine: str = "auto",
     tile: int | None = None,
 ) -> Tensor:
     """Return `lib.losses.info_nce` of the whole batch; temperature: a number or a scalar tensor, others as above."""
-    texts, positives = _block(images, texts, image_ids, text_ids, tile)
-    scale = 1 / torch.as_tensor(temperature, dtype=torch.float32, device=images.device)
-    positive, of_image, of_text = tiles.logsumexp(images, texts, scale, positives)
+    scale = 1 / scalar("temperature", temperature, images)
+    engine, texts, positives = _block(images, texts, image_ids, text_ids, engine, tile)
+    positive, of_image, of_text = engine.logsumexp(images, texts, scale, positives)
     of_text = gather(of_text[None]).logsumexp(0)
-    value = F.softplus(of_image[positives.image] - positive) + F.softplus(of_text[positives.text] - positive)
+    value = F.softplus(positives.leads(positive, of_image, of_text))
     return _share(value.sum() / 2, positives)
 
 
@@ -68,19 +76,25 @@ def sigmoid_loss(
     text_ids: Tensor,
     scale: float | Tensor = 10.0,
     bias: float | Tensor = -10.0,
+    *,
+    engine: str = "auto",
     tile: int | None = None,
 ) -> Tensor:
     """Return `lib.losses.sigmoid_loss` of the whole batch; scale, bias: numbers or scalar tensors, others as above."""
-    texts, positives = _block(images, texts, image_ids, text_ids, tile)
-    scale, bias = (torch.as_tensor(x, dtype=torch.float32, device=images.device) for x in (scale, bias))
-    return _share(tiles.softplus_sum(images, texts, scale, bias, positives), positives)
+    scale, bias = scalar("scale", scale, images), scalar("bias", bias, images)
+    engine, texts, positives = _block(images, texts, image_ids, text_ids, engine, tile)
+    return _share(engine.softplus_sum(images, texts, scale, bias, positives), positives)
 
 
-def _block(images, texts, image_ids, text_ids, tile: int | None) -> tuple[Tensor, Positives]:
-    """The texts of all ranks, and which of them belong to which images of this one."""
-    tile = tile or TILE.get(images.device.type, TILE["cuda"])
-    height = max(1, math.isqrt(tile // 2))
-    return gather(texts), Positives.from_ids(image_ids, gather(text_ids), height, tile // height)
+def _block(
+    images: Tensor, texts: Tensor, image_ids: Tensor, text_ids: Tensor, engine: str, tile: int | None
+) -> tuple[ModuleType, Tensor, Positives]:
+    """The engine, the texts of all ranks, and which of them belong to which images of this one."""
+    if engine == "dense":
+        raise ValueError("a rank never holds its part of the matrix: engine must be 'auto', 'tiles' or 'triton'")
+    texts, text_ids = gather(texts), gather(text_ids)
+    module, positives = prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
+    return module, texts, positives
 
 
 def _share(of_rank: Tensor, positives: Positives) -> Tensor:

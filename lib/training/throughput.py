@@ -12,12 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from lib.training.batches import Batch, Pairs
+from lib.training.recurrent import FastGRU
+
+
+class _Resident:
+    """Pairs whose batches have their image features on the device of `images`, whichever they are asked for."""
+
+    def image_rows(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        return super().image_rows(rows, self.images.device)
 
 
 def resident(pairs: Pairs, device: torch.device | str, share: float = 0.5) -> Pairs:
     """Return the pairs with their image features on a GPU, if they take at most `share` of its free memory.
 
-    Elsewhere, and where they are too many, the pairs come back as they are.
+    Their batches then have the features there, and the rest where it is asked for. Elsewhere, and where they are too
+    many, the pairs come back as they are.
     """
     device = torch.device(device)
     if device.type != "cuda":
@@ -25,7 +34,8 @@ def resident(pairs: Pairs, device: torch.device | str, share: float = 0.5) -> Pa
     images = torch.as_tensor(pairs.images)
     if images.numel() * images.element_size() > share * torch.cuda.mem_get_info(device)[0]:
         return pairs
-    return replace(pairs, images=images.to(device))
+    parts = {part.name: getattr(pairs, part.name) for part in fields(pairs)} | {"images": images.to(device)}
+    return type(f"Resident{type(pairs).__name__}", (_Resident, type(pairs)), {})(**parts)
 
 
 def pad_to_multiple(batch: Batch, multiple: int = 8) -> Batch:
@@ -40,7 +50,7 @@ def pad_to_multiple(batch: Batch, multiple: int = 8) -> Batch:
 
 
 def ahead(batches: Iterable[Batch], device: torch.device | str) -> Iterator[Batch]:
-    """Yield batches (of a CPU) on `device`, each copied from pinned memory while the one before is worked on."""
+    """Yield batches (of a CPU) on `device`; the next is on its way from pinned memory while one is worked on."""
     device, waiting = torch.device(device), None
     for batch in batches:
         copied = batch if device.type == "cpu" else _copied(batch, device)
@@ -54,6 +64,18 @@ def ahead(batches: Iterable[Batch], device: torch.device | str) -> Iterator[Batc
 def fused_adamw(parameters: Iterable[Tensor], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
     """Return AdamW that updates every parameter in one pass over its memory; CPU and CUDA, the same numbers."""
     return torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def fast_recurrence(model: nn.Module) -> nn.Module:
+    """Put a `FastGRU` with the same parameters in the place of every `nn.GRU` of the model that allows it; return it.
+
+    The names in the state dict stay. For training on a CPU; on a GPU it changes nothing.
+    """
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.GRU and FastGRU.suits(child):
+                setattr(parent, name, FastGRU.of(child))
+    return model
 
 
 def train_step(

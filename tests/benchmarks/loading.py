@@ -24,6 +24,7 @@ from torchvision.transforms.v2.functional import center_crop, resize
 from lib.data.feature_store import FeatureStore
 from lib.training.batches import Pairs
 from lib.vision.pixels import read_pixels
+from tests.benchmarks.floor import picture
 
 ROWS, DIMENSIONS, PICTURES = 20_000, 2_048, 100
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
@@ -75,7 +76,7 @@ def pictures(folder: Path, photos: Path | None, rounds: int) -> None:
     found = sorted(photos.glob("*.jpg"))[:PICTURES] if photos else []
     paths = []
     for i in range(len(found) or PICTURES):
-        image = Image.open(found[i]).convert("RGB") if found else Image.fromarray(structure(rng))
+        image = Image.open(found[i]).convert("RGB") if found else Image.fromarray(picture(rng))
         paths.append(folder / f"{i}.jpg")
         image.resize((500, 375), Image.Resampling.BICUBIC).save(paths[-1], quality=90)
 
@@ -101,13 +102,6 @@ def pictures(folder: Path, photos: Path | None, rounds: int) -> None:
         1,
         rounds,
     )
-
-
-def structure(rng: np.random.Generator) -> np.ndarray:
-    """Colours and fine brightness that compress about as a photo does, (375, 500, 3) uint8."""
-    parts = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((8, 8, 3), (120, 160, 1))]
-    parts = [Image.fromarray(part.repeat(3 // part.shape[2], axis=2)).resize((500, 375)) for part in parts]
-    return np.average([np.asarray(part) for part in parts], axis=0, weights=[0.75, 0.25]).astype(np.uint8)
 
 
 def compare(title: str, methods: dict[str, Callable], steps: int, items: int, rounds: int) -> None:

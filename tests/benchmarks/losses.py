@@ -1,12 +1,12 @@
 """Time and memory of the losses beside the bare matrix product, VSE++'s, pytorch-metric-learning's and open_clip's.
 
-    python -m tests.benchmarks.losses [--batch 4096] [--dim 1024] [--rounds 3] [--peers-up-to 4096]
+    python -m tests.benchmarks.losses [--batch 4096] [--dim 1024] [--rounds 3] [--peers-up-to 4096] [--only info_nce]
 
 Value and gradient of unit vectors in float32 on one thread, one text for each image. Methods take turns and times are
-medians of processor seconds, so that a busy machine slows all. `products` is how many matrix products of the batch the
-value and its gradient need at least; the last column is the time over that of so many bare products measured in the
-same run, and 1.00 is the floor. Peak memory is what a method adds to embeddings and gradients (Linux). A peer that is
-not installed is named. No judgement is passed.
+medians of processor seconds, so that a busy machine slows all; a single round has no warm-up. `products` is how many
+matrix products of the batch the value and its gradient need at least; the last column is the time over that of so many
+bare products measured in the same run, and 1.00 is the floor. Peak memory is what a method adds to embeddings and
+gradients (Linux). A peer that is not installed is named. No judgement is passed.
 """
 
 import argparse
@@ -74,6 +74,9 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     parser.add_argument("--dim", type=int, default=1_024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers-up-to", type=int, default=4_096, help="largest batch that peers get; they are dense")
+    parser.add_argument(
+        "--only", nargs="+", choices=PRODUCTS, default=PRODUCTS, help="losses to measure, with their peers"
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -88,6 +91,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
         methods |= peers()
     else:
         print(f"no peers: they would hold several matrices of {n * n * 4 / 2**30:.1f} GB")
+    methods = {name: (kind, loss) for name, (kind, loss) in methods.items() if kind in options.only}
     rows = measure(x, y, methods, options.rounds)
     print(f"\nlosses: batch {n:,}, {options.dim:,} dimensions, float32, one thread, median of {options.rounds}")
     print(f"{'':44s}{'CPU s':>8s}{'/ product':>10s}{'products':>10s}{'/ floor':>9s}{'peak MB':>9s}")
@@ -117,7 +121,7 @@ def measure(x: Tensor, y: Tensor, methods: dict, rounds: int) -> list[dict]:
     runs = {"one matrix product": (1, product)}
     runs |= {name: (PRODUCTS[kind], lambda loss=loss: step(loss)) for name, (kind, loss) in methods.items()}
     seconds, peak = {name: [] for name in runs}, dict.fromkeys(runs, 0.0)
-    for _, run in runs.values():
+    for _, run in runs.values() if rounds > 1 else ():
         run()
     for _ in range(rounds):
         for name, (_, run) in runs.items():

@@ -19,6 +19,7 @@ import torch
 
 from lib.data import load
 from lib.search import Engine, Index
+from tests.benchmarks.floor import memory_rate, product_rate
 
 K, NOISE = 10, 0.5
 
@@ -82,6 +83,11 @@ def main() -> None:
     few = {kind: some[: max(10, options.queries // 20)] for kind, some in queries.items()}
     alone, together = milliseconds(exact, few["texts"], 1), milliseconds(exact, queries["texts"], 1_000)
     print(f"exact        {alone:8.2f} ms a query alone, {together:6.2f} ms among 1,000")
+    read, multiplied = 4e3 * vectors.size / memory_rate(), 2e3 * vectors.size / product_rate()
+    print(
+        f"floor        {read:8.2f} ms to read all vectors, {multiplied:6.2f} ms to multiply them with a query: ", end=""
+    )
+    print(f"exact takes {alone / read:.1f} and {together / multiplied:.1f} times that")
     truth = {kind: exact.search(some, K)[1] for kind, some in queries.items()}
     shipped = approximate.probes
     for probes in (shipped // 4, shipped // 2, shipped, 2 * shipped):

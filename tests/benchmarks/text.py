@@ -20,6 +20,7 @@ from lib.text import tokenize
 from lib.text.cooccurrence import count_cooccurrences
 from lib.text.glove_training import Glove
 from lib.text.preprocessing import preprocess
+from tests.benchmarks.floor import memory_rate
 
 VOCABULARY, LENGTH = 30_000, 12
 WORD = re.compile(r"\w+")
@@ -73,10 +74,13 @@ def main() -> None:
             glove = Glove(dim=dim, epochs=arguments.epochs, device="cpu")
             taken = seconds(lambda glove=glove: glove.optimise(counts), 1)
             speeds.append(arguments.epochs * counts.nnz / taken / 1e6)
+    memory = memory_rate()
     for dim, speeds in found.items():
+        rate = statistics.median(speeds)
+        bound = memory / (2 * 2 * 2 * 4 * dim) / 1e6  # two vectors and their squares, read and written, float32
         print(
-            f"GloVe, {dim} dimensions: {statistics.median(speeds):.2f} million non-zeros a second, "
-            f"rounds from {min(speeds):.2f} to {max(speeds):.2f}"
+            f"GloVe, {dim} dimensions: {rate:.2f} million non-zeros a second, rounds from {min(speeds):.2f} to "
+            f"{max(speeds):.2f}; {bound / rate:.1f} times the time that memory takes for them"
         )
 
 

@@ -9,20 +9,15 @@ gradients.
 All take two more arguments.
 
 engine: "dense" holds the matrix, which is the fastest way for a small batch; "tiles" is plain PyTorch on any device;
-    "triton" runs kernels on an NVIDIA GPU (Ampere or newer), for float32 and bfloat16 embeddings and all losses but
-    `sum_of_hinges`; "auto" picks "dense" for a small batch, else "tiles". It leaves the kernels to those who name them,
-    because they were checked in Triton's interpreter and not yet on a GPU.
+    "triton" runs kernels on an NVIDIA GPU (Ampere or newer) for float32 and bfloat16 embeddings. "auto" picks "dense"
+    for a small batch, else "triton" where it can run, else "tiles". The kernels are tested in Triton's interpreter, and
+    compiled by the tests for compute capability 8.0 and 9.0; no GPU has run them yet. engine="tiles" does without them.
 tile: how many scores "tiles" holds at a time, or "triton" gradients of scores; None is what suits the device.
 """
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
-from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +25,7 @@ from torch import Tensor
 
 from lib.losses import contrastive, ranking
 from lib.losses.ranking import mean_of_smallest, positives_from_ids
-from lib.losses.streaming import tiles
-from lib.losses.streaming.positives import Positives
-
-DENSE = 1_024 * 1_024  # scores up to which holding them is faster than making them twice; measured on a CPU
-TILE = {"cpu": 2**19, "cuda": 2**26}  # scores: what stays in cache, what keeps a GPU busy
-STRIP = 2**28  # gradients of scores that "triton" holds, 0.5 GB in bfloat16
+from lib.losses.streaming.engines import prepare, scalar
 
 
 def max_of_hinges(
@@ -62,13 +52,12 @@ def max_of_hinges(
     Raises:
         ValueError: shapes do not fit together, no pair is positive, an engine that is unknown or cannot run here.
     """
-    options = {"margin": _scalar("margin", margin, images), "keep": keep}
-    engine, positives = _prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
+    options = {"margin": scalar("margin", margin, images), "keep": keep}
+    engine, positives = prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
     if positives is None:
         return _dense(ranking.max_of_hinges, images, texts, image_ids, text_ids, **options)
     positive, of_image, of_text = engine.hardest(images, texts, positives)
-    lead = options["margin"] - positive
-    value = (of_image[positives.image] + lead).clamp(min=0) + (of_text[positives.text] + lead).clamp(min=0)
+    value = (positives.leads(positive, of_image, of_text) + options["margin"]).clamp(min=0).sum(0)
     return mean_of_smallest(value[positives.by_image], keep)
 
 
@@ -87,10 +76,8 @@ def sum_of_hinges(
 
     Args, result and errors: as `max_of_hinges`.
     """
-    options = {"margin": _scalar("margin", margin, images), "keep": keep}
-    if engine == "triton":
-        raise ValueError("sum_of_hinges has no Triton kernel: take engine='tiles', which runs on a GPU, too")
-    engine, positives = _prepare(images, texts, image_ids, text_ids, engine, tile)
+    options = {"margin": scalar("margin", margin, images), "keep": keep}
+    engine, positives = prepare(images, texts, image_ids, text_ids, engine, tile)
     if positives is None:
         return _dense(ranking.sum_of_hinges, images, texts, image_ids, text_ids, **options)
     value = engine.hinges(images, texts, options["margin"], positives)
@@ -116,13 +103,13 @@ def info_nce(
         smoothing, keep: as in `lib.losses.info_nce`.
         others, result and errors: as `max_of_hinges`.
     """
-    temperature = _scalar("temperature", temperature, images)
+    temperature = scalar("temperature", temperature, images)
     options = {"temperature": temperature, "smoothing": smoothing, "keep": keep}
-    engine, positives = _prepare(images, texts, image_ids, text_ids, engine, tile)
+    engine, positives = prepare(images, texts, image_ids, text_ids, engine, tile)
     if positives is None:
         return _dense(contrastive.info_nce, images, texts, image_ids, text_ids, **options)
     positive, of_image, of_text = engine.logsumexp(images, texts, 1 / temperature, positives)
-    value = F.softplus(of_image[positives.image] - positive) + F.softplus(of_text[positives.text] - positive)
+    value = F.softplus(positives.leads(positive, of_image, of_text)).sum(0)
     if smoothing:
         # Summed over all negatives a logit is linear in the embeddings: the sum over all, less that over positives.
         for part, rest, owner in ((images, texts, positives.image), (texts, images, positives.text)):
@@ -151,8 +138,8 @@ def sigmoid_loss(
         scale, bias: numbers or scalar tensors (which may be learned).
         others, result and errors: as `max_of_hinges`.
     """
-    options = {"scale": _scalar("scale", scale, images), "bias": _scalar("bias", bias, images)}
-    engine, positives = _prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
+    options = {"scale": scalar("scale", scale, images), "bias": scalar("bias", bias, images)}
+    engine, positives = prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
     if positives is None:
         return _dense(contrastive.sigmoid_loss, images, texts, image_ids, text_ids, **options)
     return engine.softplus_sum(images, texts, options["scale"], options["bias"], positives) / len(positives)
@@ -163,66 +150,3 @@ def _dense(loss: Callable[..., Tensor], images, texts, image_ids, text_ids, **op
     dtype = torch.promote_types(images.dtype, torch.float32)
     with torch.autocast(images.device.type, enabled=False):
         return loss(images.to(dtype) @ texts.to(dtype).T, positives_from_ids(image_ids, text_ids), **options)
-
-
-def _prepare(
-    images: Tensor,
-    texts: Tensor,
-    image_ids: Tensor,
-    text_ids: Tensor,
-    engine: str,
-    tile: int | None,
-    dense: int = DENSE,
-) -> tuple[ModuleType | None, Positives | None]:
-    """Return the engine and the positive pairs, tile by tile, after checking everything; None where the matrix is held.
-
-    dense: up to how many scores "auto" holds the matrix.
-    """
-    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or images.dtype != texts.dtype:
-        raise ValueError(
-            f"images and texts must be (I, D) and (T, D) of one type, got {tuple(images.shape)} {images.dtype} and "
-            f"{tuple(texts.shape)} {texts.dtype}"
-        )
-    if image_ids.shape != images.shape[:1] or text_ids.shape != texts.shape[:1]:
-        raise ValueError(
-            f"there must be one id for each of {len(images)} images and {len(texts)} texts, got "
-            f"{tuple(image_ids.shape)} and {tuple(text_ids.shape)}"
-        )
-    if engine == "auto":
-        engine = "dense" if tile is None and len(images) * len(texts) <= dense else "tiles"
-    if engine == "dense":
-        return None, None
-    if engine == "triton":
-        if why := _why_no_kernels(images):
-            raise ValueError(f"engine 'triton' cannot run here: {why}; 'tiles' can")
-        module, width = import_module("lib.losses.streaming.kernels"), len(texts)  # an import only where it is needed
-        height = max(1, (tile or STRIP) // max(1, width))
-    elif engine == "tiles":
-        tile = tile or TILE.get(images.device.type, TILE["cuda"])
-        height = max(1, math.isqrt(tile // 2))
-        module, width = tiles, tile // height
-    else:
-        raise ValueError(f"engine must be 'auto', 'dense', 'tiles' or 'triton', got {engine!r}")
-    return module, Positives.from_ids(image_ids.to(images.device), text_ids.to(images.device), height, width)
-
-
-def _why_no_kernels(images: Tensor) -> str:
-    """Return what keeps the Triton kernels from running on these embeddings, empty where nothing does."""
-    if find_spec("triton") is None:
-        return "the package triton is missing, which comes with the CUDA builds of PyTorch"
-    if images.dtype not in (torch.float32, torch.bfloat16):
-        return f"the embeddings are {images.dtype}, not float32 or bfloat16"
-    if os.environ.get("TRITON_INTERPRET") == "1":  # Triton's own switch: kernels run as Python, on any device
-        return ""
-    if not images.is_cuda or torch.version.cuda is None:
-        return f"the embeddings are on {images.device.type}, not on an NVIDIA GPU"
-    if torch.cuda.get_device_capability(images.device) < (8, 0):
-        return "the GPU is older than Ampere (compute capability 8.0)"
-    return ""
-
-
-def _scalar(name: str, value: float | Tensor, like: Tensor) -> Tensor:
-    value = torch.as_tensor(value, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
-    if value.numel() != 1:
-        raise ValueError(f"{name} must be a number here, got a tensor {tuple(value.shape)}; see the loss in lib.losses")
-    return value

@@ -8,12 +8,11 @@ precision of the embeddings, and two ordinary products turn them into those of t
 Sums are in float32. float32 embeddings are multiplied exactly, or in TF32 where
 `torch.set_float32_matmul_precision` allows it.
 
-Checked in Triton's interpreter (`TRITON_INTERPRET=1`), which runs the kernels on a CPU. GPU speed is unmeasured.
+Checked in Triton's interpreter (`TRITON_INTERPRET=1`), which runs the kernels on a CPU, and compiled for two
+generations of GPUs. None has run them yet: their speed is unmeasured.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 
 import torch
 import triton
@@ -22,11 +21,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lib.losses.streaming import tiles
-from lib.losses.streaming.memory import dtype_of, vector
+from lib.losses.streaming.blocks import BLOCK, block, kernel, launch, programs, strips
+from lib.losses.streaming.memory import dtype_of, slices, vector
 from lib.losses.streaming.positives import Positives, Tile
-
-INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
-BLOCK = {"M": 128, "N": 128, "K_BYTES": 128}  # images and texts of a block, bytes of each that are read at a time
 
 
 def hardest(images: Tensor, texts: Tensor, positives: Positives) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,47 +36,14 @@ def logsumexp(images: Tensor, texts: Tensor, scale: Tensor, positives: Positives
     return _LogSumExp.apply(images, texts, scale, positives)
 
 
+def hinges(images: Tensor, texts: Tensor, margin: Tensor, positives: Positives) -> Tensor:
+    """As `tiles.hinges`."""
+    return _Hinges.apply(images, texts, margin, positives)
+
+
 def softplus_sum(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, positives: Positives) -> Tensor:
     """As `tiles.softplus_sum`."""
     return _SoftplusSum.apply(images, texts, scale, bias, positives)
-
-
-# A kernel gets pointers to (I, D) images, (T, D) texts and their ids, and covers rows `first` to `stop` of the matrix.
-
-
-@triton.jit
-def _scores(images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION: tl.constexpr, M: tl.constexpr,
-            N: tl.constexpr, K: tl.constexpr):  # fmt: skip
-    """The block (M, N) of this program: scores, which are of negatives, which exist; its rows, columns and place."""
-    # Programs that run together form groups of 8 blocks down, so that what one has read the next finds in the cache.
-    blocks_down, blocks_across, group = tl.cdiv(stop - first, M), tl.cdiv(n_texts, N), 8
-    program = tl.program_id(0)
-    top = program // (group * blocks_across) * group
-    height = tl.minimum(blocks_down - top, group)
-    down = top + program % (group * blocks_across) % height
-    across = program % (group * blocks_across) // height
-
-    # Offsets are int64: a matrix of embeddings may have more than 2**31 numbers.
-    rows = first + down.to(tl.int64) * M + tl.arange(0, M)
-    columns = across.to(tl.int64) * N + tl.arange(0, N)
-    row_exists, column_exists = rows < stop, columns < n_texts
-    scores = tl.zeros((M, N), dtype=tl.float32)
-    for start in range(0, dim, K):
-        k = start + tl.arange(0, K)
-        # What lies outside is read as 0 and adds nothing: ragged last blocks, any dimension.
-        a = tl.load(images + rows[:, None] * dim + k[None, :], mask=row_exists[:, None] & (k < dim)[None, :], other=0.0)
-        b = tl.load(
-            texts + columns[None, :] * dim + k[:, None], mask=column_exists[None, :] & (k < dim)[:, None], other=0.0
-        )
-        if INTERPRETED:  # which has no product of bfloat16; that of the same numbers in float32 is equal
-            a, b = a.to(tl.float32), b.to(tl.float32)
-        scores = tl.dot(a, b, scores, input_precision=PRECISION)
-
-    row_ids = tl.load(image_ids + rows, mask=row_exists, other=0)
-    column_ids = tl.load(text_ids + columns, mask=column_exists, other=0)
-    exists = row_exists[:, None] & column_exists[None, :]
-    negative = exists & (row_ids[:, None] != column_ids[None, :])
-    return scores, negative, exists, rows, columns, down, across
 
 
 @triton.jit
@@ -90,11 +54,11 @@ def _packed(value, index):
     return (ordered.to(tl.int64) << 32) | (0x7FFFFFFF - index).to(tl.int64)
 
 
-@triton.jit
+@kernel
 def _hardest_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, of_image, of_text,
                     PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):  # fmt: skip
     """Highest score of a negative and its place, for images (I,) and texts (T,), packed into int64."""
-    scores, negative, _, rows, columns, _, _ = _scores(
+    scores, negative, _, rows, columns, _, _ = block(
         images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION, M, N, K
     )
     scores = tl.where(scores == scores, scores, float("inf"))  # a maximum would skip what is not a number
@@ -115,25 +79,26 @@ def _log_sum_exp(logits, AXIS: tl.constexpr):
     return highest + tl.log(tl.sum(tl.exp(logits - tl.expand_dims(highest, AXIS)), AXIS))
 
 
-@triton.jit
+@kernel
 def _logsumexp_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, scale, of_image, of_text,
                       PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):  # fmt: skip
-    """Log-sum-exp of the negatives in each block, (blocks across, I) and (blocks down, T)."""
-    scores, negative, _, rows, columns, down, across = _scores(
+    """Log-sum-exp of the negatives in each block, (blocks across, stop - first) and (blocks down, T)."""
+    scores, negative, _, rows, columns, down, across = block(
         images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION, M, N, K
     )
     logits = tl.where(negative, scores * tl.load(scale), float("-inf"))
     # One number a block and line, added up later in a fixed order: no atomics, so that every run gives the same.
-    tl.store(of_image + across.to(tl.int64) * stop + rows, _log_sum_exp(logits, 1), mask=rows < stop)
+    here = of_image + across.to(tl.int64) * (stop - first) + rows - first
+    tl.store(here, _log_sum_exp(logits, 1), mask=rows < stop)
     tl.store(of_text + down.to(tl.int64) * n_texts + columns, _log_sum_exp(logits, 0), mask=columns < n_texts)
 
 
-@triton.jit
+@kernel
 def _softmax_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, weights, scale, image_sum, of_image,
                     text_sum, of_text, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
                     K: tl.constexpr):  # fmt: skip
     """Gradients of the logits of negatives, (stop - first, T): both softmaxes, times the gradients of their sums."""
-    scores, negative, exists, rows, columns, _, _ = _scores(
+    scores, negative, exists, rows, columns, _, _ = block(
         images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION, M, N, K
     )
     row_exists, column_exists = rows < stop, columns < n_texts
@@ -147,11 +112,61 @@ def _softmax_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, di
     tl.store(weights + (rows - first)[:, None] * n_texts + columns[None, :], weight, mask=exists)
 
 
-@triton.jit
+@kernel
+def _hinges_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, margin, image_bounds, image_lines,
+                   of_image, text_bounds, text_lines, of_text, PRECISION: tl.constexpr, M: tl.constexpr,
+                   N: tl.constexpr, K: tl.constexpr):  # fmt: skip
+    """Sums and numbers of the hinges in each block, (blocks across, 2, lines, rows) and (blocks down, 2, lines, T)."""
+    scores, negative, _, rows, columns, down, across = block(
+        images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION, M, N, K
+    )
+    scores = tl.where(negative, scores + tl.load(margin), float("-inf"))
+    size, row, exists = stop - first, rows - first, rows < stop
+    for line in range(image_lines):
+        bound = tl.load(image_bounds + line * size + row, mask=exists, other=float("inf"))
+        hinges = scores - bound[:, None]
+        hinges = tl.where(hinges <= 0, 0.0, hinges)  # a maximum would lose what is not a number
+        here = of_image + (across.to(tl.int64) * 2 * image_lines + line) * size + row
+        tl.store(here, tl.sum(hinges, 1), mask=exists)
+        tl.store(here + image_lines * size, tl.sum(tl.where(hinges > 0, 1.0, 0.0), 1), mask=exists)
+    exists = columns < n_texts
+    for line in range(text_lines):
+        bound = tl.load(text_bounds + line * n_texts + columns, mask=exists, other=float("inf"))
+        hinges = scores - bound[None, :]
+        hinges = tl.where(hinges <= 0, 0.0, hinges)
+        here = of_text + (down.to(tl.int64) * 2 * text_lines + line) * n_texts + columns
+        tl.store(here, tl.sum(hinges, 0), mask=exists)
+        tl.store(here + text_lines * n_texts, tl.sum(tl.where(hinges > 0, 1.0, 0.0), 0), mask=exists)
+
+
+@kernel
+def _active_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, weights, margin, image_bounds,
+                   of_image, image_lines, text_bounds, of_text, text_lines, PRECISION: tl.constexpr, M: tl.constexpr,
+                   N: tl.constexpr, K: tl.constexpr):  # fmt: skip
+    """Gradients of the scores of negatives, (stop - first, T): summed gradients of the hinges that are above zero."""
+    scores, negative, exists, rows, columns, _, _ = block(
+        images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION, M, N, K
+    )
+    scores = tl.where(negative, scores + tl.load(margin), float("-inf"))
+    weight = tl.zeros((M, N), dtype=tl.float32)
+    for line in range(image_lines):
+        here = line * (stop - first) + rows - first
+        bound = tl.load(image_bounds + here, mask=rows < stop, other=float("inf"))
+        gradient = tl.load(of_image + here, mask=rows < stop, other=0.0)
+        weight += tl.where(scores > bound[:, None], gradient[:, None], 0.0)
+    for line in range(text_lines):
+        here = line * n_texts + columns
+        bound = tl.load(text_bounds + here, mask=columns < n_texts, other=float("inf"))
+        gradient = tl.load(of_text + here, mask=columns < n_texts, other=0.0)
+        weight += tl.where(scores > bound[None, :], gradient[None, :], 0.0)
+    tl.store(weights + (rows - first)[:, None] * n_texts + columns[None, :], weight, mask=exists)
+
+
+@kernel
 def _softplus_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, weights, scale, bias, of_block,
                      PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):  # fmt: skip
     """Gradients of the logits (stop - first, T); cross-entropy and summed gradient of each block, (2, programs)."""
-    scores, negative, exists, rows, columns, _, _ = _scores(
+    scores, negative, exists, rows, columns, _, _ = block(
         images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION, M, N, K
     )
     sign = tl.where(negative, 1.0, -1.0)
@@ -171,7 +186,7 @@ class _Hardest(tiles.Hardest):  # with its backward, which needs no scores
     def forward(ctx, images, texts, positives):
         lowest = torch.iinfo(torch.int64).min
         found = [torch.full((len(part),), lowest, device=part.device) for part in (images, texts)]
-        _launch(_hardest_kernel, images, texts, positives, slice(0, len(images)), *found)
+        launch(_hardest_kernel, images, texts, positives, slice(0, len(images)), *found)
         (of_image, text), (of_text, image) = (_unpacked(part) for part in found)
         ctx.save_for_backward(images, texts, text, image)
         ctx.positives = positives
@@ -181,11 +196,13 @@ class _Hardest(tiles.Hardest):  # with its backward, which needs no scores
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images, texts, scale, positives):
-        down, across = triton.cdiv(len(images), BLOCK["M"]), triton.cdiv(len(texts), BLOCK["N"])
-        of_image = vector(across * len(images), images).view(across, -1)
-        of_text = vector(down * len(texts), texts).view(down, -1)
-        _launch(_logsumexp_kernel, images, texts, positives, slice(0, len(images)), scale, of_image, of_text)
-        of_image, of_text = of_image.logsumexp(0), of_text.logsumexp(0)
+        of_image, of_text = vector(len(images), images), vector(len(texts), texts) - torch.inf
+        for rows in slices(images, positives.height):
+            by_row = of_text.new_empty(triton.cdiv(len(texts), BLOCK["N"]), rows.stop - rows.start)
+            by_column = of_text.new_empty(triton.cdiv(rows.stop - rows.start, BLOCK["M"]), len(texts))
+            launch(_logsumexp_kernel, images, texts, positives, rows, scale, by_row, by_column)
+            of_image[rows] = by_row.logsumexp(0)
+            of_text = torch.logaddexp(of_text, by_column.logsumexp(0))
         ctx.save_for_backward(images, texts, scale, of_image, of_text)
         ctx.positives = positives
         return tiles.scores_of_pairs(images, texts, positives) * scale, of_image, of_text
@@ -200,10 +217,50 @@ class _LogSumExp(torch.autograd.Function):
         vectors = [part.contiguous() for part in (image_sum, of_image, text_sum, of_text)]
 
         def weigh(tile: Tile, weights: Tensor) -> None:
-            _launch(_softmax_kernel, images, texts, positives, tile.rows, weights, scale, *vectors)
+            launch(_softmax_kernel, images, texts, positives, tile.rows, weights, scale, *vectors)
             weights[tile.at] = of_positive[tile.pairs].to(weights.dtype)
 
-        return *tiles.gradients(ctx, images, texts, positives, scale, _strips(images, positives, weigh)), None
+        return *tiles.gradients(ctx, images, texts, positives, scale, strips(images, positives, weigh)), None
+
+
+class _Hinges(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, images, texts, margin, positives):
+        ctx.positives, ctx.lines = positives, tiles.lines(images, texts, positives)
+        image_bounds, text_bounds = (bounds for bounds, _ in ctx.lines)
+        of_image, of_text = (bounds.new_zeros(2, *bounds.shape) for bounds in (image_bounds, text_bounds))
+        for rows in slices(images, positives.height):
+            bounds = image_bounds[:, rows].contiguous()
+            by_row = bounds.new_empty(triton.cdiv(len(texts), BLOCK["N"]), 2, *bounds.shape)
+            by_column = bounds.new_empty(triton.cdiv(bounds.shape[1], BLOCK["M"]), 2, *text_bounds.shape)
+            across, down = (bounds, len(bounds), by_row), (text_bounds, len(text_bounds), by_column)
+            launch(_hinges_kernel, images, texts, positives, rows, margin, *across, *down)
+            of_image[:, :, rows] = by_row.sum(0)
+            of_text += by_column.sum(0)
+        (_, (image_line, image)), (_, (text_line, text)) = ctx.lines
+        value, active = of_image[:, image_line, image] + of_text[:, text_line, text]
+        ctx.save_for_backward(images, texts, margin, active)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_pair):
+        (images, texts, margin, active), positives = ctx.saved_tensors, ctx.positives
+        (image_bounds, image_line), (text_bounds, text_line) = ctx.lines
+        of_image, of_text = torch.zeros_like(image_bounds), torch.zeros_like(text_bounds)
+        of_image[image_line], of_text[text_line] = of_pair, of_pair
+        of_positive = -of_pair * active
+
+        def weigh(tile: Tile, weights: Tensor) -> None:
+            across = *(part[:, tile.rows].contiguous() for part in (image_bounds, of_image)), len(image_bounds)
+            down = text_bounds, of_text, len(text_bounds)
+            launch(_active_kernel, images, texts, positives, tile.rows, weights, margin, *across, *down)
+            weights[tile.at] = of_positive[tile.pairs].to(weights.dtype)
+
+        blocks = strips(images, positives, weigh)
+        image_gradient, text_gradient, _ = tiles.gradients(ctx, images, texts, positives, None, blocks)
+        of_margin = -of_positive.sum().reshape(margin.shape) if ctx.needs_input_grad[2] else None
+        return image_gradient, text_gradient, of_margin, None
 
 
 class _SoftplusSum(tiles.SoftplusSum):  # with its backward, which scales what forward has made
@@ -212,40 +269,14 @@ class _SoftplusSum(tiles.SoftplusSum):  # with its backward, which scales what f
         totals = torch.zeros(2, dtype=torch.float64, device=images.device)
 
         def weigh(tile: Tile, weights: Tensor) -> None:
-            of_block = vector(2 * _programs(tile.rows, texts), images).view(2, -1)
-            _launch(_softplus_kernel, images, texts, positives, tile.rows, weights, scale, bias, of_block)
+            of_block = vector(2 * programs(tile.rows, texts), images).view(2, -1)
+            launch(_softplus_kernel, images, texts, positives, tile.rows, weights, scale, bias, of_block)
             totals.add_(of_block.sum(1, dtype=torch.float64))
 
-        strips = _strips(images, positives, weigh)
-        of_images, of_texts, of_scale = tiles.gradients(ctx, images, texts, positives, scale, strips)
+        blocks = strips(images, positives, weigh)
+        of_images, of_texts, of_scale = tiles.gradients(ctx, images, texts, positives, scale, blocks)
         ctx.save_for_backward(of_images, of_texts, of_scale, totals[1].to(bias.dtype).reshape(bias.shape))
         return totals[0].to(dtype_of(images))
-
-
-def _strips(images: Tensor, positives: Positives, weigh: Callable) -> Iterator[tuple[Tile, Tensor]]:
-    """Yield each tile with what `weigh` writes for it, in memory that the next tile overwrites.
-
-    The tiles are as wide as the matrix. The memory is of the embeddings' type, so that their product is a fast one.
-    """
-    memory = images.new_empty(min(positives.height, positives.images) * positives.texts)
-    for tile in positives.tiles():
-        weights = memory[: tile.shape[0] * tile.shape[1]].view(tile.shape)
-        weigh(tile, weights)
-        yield tile, weights
-
-
-def _programs(rows: slice, texts: Tensor) -> int:
-    return triton.cdiv(rows.stop - rows.start, BLOCK["M"]) * triton.cdiv(len(texts), BLOCK["N"])
-
-
-def _launch(kernel, images: Tensor, texts: Tensor, positives: Positives, rows: slice, *arguments: Tensor) -> None:
-    """Run a kernel on some rows of the matrix."""
-    exact = torch.get_float32_matmul_precision() == "highest"
-    kernel[(_programs(rows, texts),)](
-        images.contiguous(), texts.contiguous(), positives.image_ids, positives.text_ids, rows.start, rows.stop,
-        len(texts), images.shape[1], *arguments, PRECISION="ieee" if exact else "tf32", M=BLOCK["M"], N=BLOCK["N"],
-        K=BLOCK["K_BYTES"] // images.element_size(), num_warps=8, num_stages=3,
-    )  # fmt: skip
 
 
 def _unpacked(packed: Tensor) -> tuple[Tensor, Tensor]:

@@ -86,3 +86,12 @@ class Positives:
                 pairs = slice(self.start[number], self.start[number + 1])
                 yield Tile(rows, columns, pairs, (self.image[pairs] - top, self.text[pairs] - left))
                 number += 1
+
+    def leads(self, positive: Tensor, of_image: Tensor, of_text: Tensor) -> Tensor:
+        """Return by how much the negatives of each pair's image and of its text lead the pair, (2, P).
+
+        Args:
+            positive: (P,) scores of the pairs.
+            of_image: (I,) and of_text: (T,), what stands for the negatives of each: the highest, the log-sum-exp.
+        """
+        return torch.stack([of_image[self.image], of_text[self.text]]) - positive

@@ -130,7 +130,7 @@ class _LogSumExp(torch.autograd.Function):
 class _Hinges(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images, texts, margin, positives):
-        ctx.positives, ctx.lines = positives, _lines(images, texts, positives)
+        ctx.positives, ctx.lines = positives, lines(images, texts, positives)
         sums = [vector.new_zeros(vector.shape) for vector, _ in ctx.lines]
         active = [torch.zeros_like(part) for part in sums]
         buffer = Buffer(images, positives)
@@ -168,7 +168,7 @@ class _Hinges(torch.autograd.Function):
 
         blocks = ((tile, weigh(tile, scores)) for tile, scores in products(images, texts, ctx.positives))
         image_gradient, text_gradient, _ = gradients(ctx, images, texts, ctx.positives, None, blocks)
-        margin_gradient = (of_pair * count).sum() if ctx.needs_input_grad[2] else None
+        margin_gradient = (of_pair * count).sum().reshape(margin.shape) if ctx.needs_input_grad[2] else None
         return image_gradient, text_gradient, margin_gradient, None
 
 
@@ -284,7 +284,7 @@ def scores_of_pairs(images: Tensor, texts: Tensor, positives: Positives) -> Tens
     return positive
 
 
-def _lines(images: Tensor, texts: Tensor, positives: Positives) -> list[tuple[Tensor, tuple[Tensor, Tensor]]]:
+def lines(images: Tensor, texts: Tensor, positives: Positives) -> list[tuple[Tensor, tuple[Tensor, Tensor]]]:
     """Return, for images and for texts, the scores that negatives are compared with, and which is of which pair.
 
     Scores (K, I): those of the pairs of each image, `inf` where it has fewer than K. Of a pair: its line, its image.
