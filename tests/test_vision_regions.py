@@ -221,8 +221,8 @@ def test_a_detectors_regions_take_the_place_of_the_classifiers_unchanged(source,
     labels = label_vectors(regions.label_matrix(), rng.normal(size=(len(regions.names), 4)))
     others = Pairs(images[4:], words[4:], own[:8], lengths[4:])
     clue = clues((2.0, torch.from_numpy(labels[4:]), captions[:4]))
-    data = SparsePairs(images[:4], words[:4], own[:4], lengths[:4], others=others, epochs=2, others_per_batch=8,
-                       confidence=torch.from_numpy(confidence[4:]), clue_images=clue[0], clue_texts=clue[1])  # fmt: skip
+    options = {"others": others, "epochs": 2, "others_per_batch": 8, "confidence": torch.from_numpy(confidence[4:])}
+    data = SparsePairs(images[:4], words[:4], own[:4], lengths[:4], clue_images=clue[0], clue_texts=clue[1], **options)
     choices = A3VSEChoices(weak=0.1, soft=1.0, image_adversary=0.1, text_adversary=0.1)
     model = A3VSE(images.shape[2], 6, 8, words=torch.randn(len(vocabulary), 6), attend=True)
     before = {name: value.clone() for name, value in model.named_parameters()}
