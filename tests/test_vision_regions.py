@@ -4,7 +4,13 @@ import base64
 
 import numpy as np
 import pytest
+import torch
 
+from lib.losses import info_nce
+from lib.models.a3vse import A3VSE
+from lib.text import Vocabulary, pad
+from lib.training import Pairs, TrainConfig, fit
+from lib.training.a3vse import A3VSEChoices, A3VSEObjective, SparsePairs, clues
 from lib.vision.bottom_up import SEMANTIC_COLUMNS, read_npy, read_tsv, read_vocabulary
 from lib.vision.regions import Regions, grid_regions, image_classifier, label_vectors, windows
 
@@ -189,3 +195,39 @@ def test_vocabulary_takes_the_first_synonym(tmp_path):
     (tmp_path / "objects.txt").write_text("yolk\n\ngoggles\n")
     with pytest.raises(ValueError, match="line 2"):
         read_vocabulary(tmp_path / "objects.txt")
+
+
+@pytest.mark.parametrize("source", ["classifier", "tsv", "npy"])
+def test_a_detectors_regions_take_the_place_of_the_classifiers_unchanged(source, tmp_path):
+    """Whatever the source, the same lines make data, model and objective of it, and every part of it learns."""
+    rng, own = np.random.default_rng(0), torch.arange(12)
+    if source == "classifier":
+        names = [f"class {i}" for i in range(50)]
+        regions = grid_regions(rng.random((12, 49, 20), np.float32), rng.normal(size=(50, 20)), np.zeros(50), names)
+    elif source == "tsv":
+        write_tsv(tmp_path / "train.tsv", published(12))
+        _, regions = read_tsv(tmp_path / "train.tsv", OBJECTS, ATTRIBUTES)
+    else:
+        arrays = published(12)
+        np.save(tmp_path / "ims.npy", arrays.pop("features"))
+        np.savez(tmp_path / "classes.npz", **arrays)
+        regions = read_npy(tmp_path / "ims.npy", tmp_path / "classes.npz", OBJECTS, ATTRIBUTES)
+    assert regions.features.shape == (12, *((14, 20) if source == "classifier" else (36, 2048)))
+
+    said, confidence = regions.sequences(3)
+    vocabulary = Vocabulary.build(said)
+    words, lengths = pad([vocabulary.encode(text) for text in said])
+    images, captions = torch.from_numpy(np.array(regions.features)), torch.randn(12, 4)
+    labels = label_vectors(regions.label_matrix(), rng.normal(size=(len(regions.names), 4)))
+    others = Pairs(images[4:], words[4:], own[:8], lengths[4:])
+    clue = clues((2.0, torch.from_numpy(labels[4:]), captions[:4]))
+    options = {"others": others, "epochs": 2, "others_per_batch": 8, "confidence": torch.from_numpy(confidence[4:])}
+    data = SparsePairs(images[:4], words[:4], own[:4], lengths[:4], clue_images=clue[0], clue_texts=clue[1], **options)
+    choices = A3VSEChoices(weak=0.1, soft=1.0, image_adversary=0.1, text_adversary=0.1)
+    model = A3VSE(images.shape[2], 6, 8, words=torch.randn(len(vocabulary), 6), attend=True)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    objective = A3VSEObjective(data, info_nce, choices)
+    fit(model, data, TrainConfig(2, 4, 1e-2), objective=objective, progress=False)
+    assert set(objective.log[-1]) >= {"pair", "weak", "soft", "image_accuracy", "text_accuracy"}
+    still = {name for name, value in model.named_parameters() if torch.equal(value, before[name])}
+    assert still <= {"image_pool.query", "word_pool.query"}  # attention takes the place of pooling
