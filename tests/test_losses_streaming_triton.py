@@ -175,11 +175,11 @@ def test_kernels_compile_for_gpus_that_are_not_here(capability, dtype, tmp_path,
     found = [part for name, part in vars(kernels).items() if name.endswith("_kernel")]
     assert len(found) == 6
     width = {"fp32": 4, "bf16": 2}[dtype]
-    constants = {"PRECISION": "tf32", "M": blocks.BLOCK["M"], "N": blocks.BLOCK["N"]}
+    constants = {"dim": 1024, "PRECISION": "tf32", "M": blocks.BLOCK["M"], "N": blocks.BLOCK["N"]}
     constants["K"] = blocks.BLOCK["K_BYTES"] // width
     for kernel in found:
         types = {name: "constexpr" if name in constants else type_of(name, kernel, dtype) for name in kernel.arg_names}
-        aligned = [i for i, (name, kind) in enumerate(types.items()) if kind[0] == "*" or name in ("n_texts", "dim")]
+        aligned = [i for i, (name, kind) in enumerate(types.items()) if kind[0] == "*" or name == "n_texts"]
         source = ASTSource(kernel, types, constants, {(i,): [["tt.divisibility", 16]] for i in aligned})
         options = {"num_warps": blocks.WARPS, "num_stages": blocks.STAGES}
         made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
@@ -189,7 +189,7 @@ def test_kernels_compile_for_gpus_that_are_not_here(capability, dtype, tmp_path,
 
 def type_of(argument, kernel, dtype):
     """What Triton calls the type of an argument of a kernel."""
-    if argument in ("first", "stop", "n_texts", "dim", "image_lines", "text_lines"):
+    if argument in ("first", "stop", "n_texts", "image_lines", "text_lines"):
         return "i32"
     if argument in ("images", "texts", "weights"):
         return f"*{dtype}"

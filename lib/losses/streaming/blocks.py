@@ -22,8 +22,8 @@ def kernel(function: Callable):
 
 
 @triton.jit
-def block(images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION: tl.constexpr, M: tl.constexpr,
-          N: tl.constexpr, K: tl.constexpr):  # fmt: skip
+def block(images, texts, image_ids, text_ids, first, stop, n_texts, dim: tl.constexpr, PRECISION: tl.constexpr,
+          M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):  # fmt: skip
     """The block (M, N) of this program: scores, which are of negatives, which exist; its rows, columns and place.
 
     Pointers to (I, D) images, (T, D) texts and their ids; the programs cover rows `first` to `stop` of the matrix.

@@ -55,7 +55,7 @@ def _packed(value, index):
 
 
 @kernel
-def _hardest_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, of_image, of_text,
+def _hardest_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim: tl.constexpr, of_image, of_text,
                     PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):  # fmt: skip
     """Highest score of a negative and its place, for images (I,) and texts (T,), packed into int64."""
     scores, negative, _, rows, columns, _, _ = block(
@@ -80,8 +80,8 @@ def _log_sum_exp(logits, AXIS: tl.constexpr):
 
 
 @kernel
-def _logsumexp_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, scale, of_image, of_text,
-                      PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):  # fmt: skip
+def _logsumexp_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim: tl.constexpr, scale, of_image,
+                      of_text, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):  # fmt: skip
     """Log-sum-exp of the negatives in each block, (blocks across, stop - first) and (blocks down, T)."""
     scores, negative, _, rows, columns, down, across = block(
         images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION, M, N, K
@@ -94,8 +94,8 @@ def _logsumexp_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, 
 
 
 @kernel
-def _softmax_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, weights, scale, image_sum, of_image,
-                    text_sum, of_text, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+def _softmax_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim: tl.constexpr, weights, scale,
+                    image_sum, of_image, text_sum, of_text, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
                     K: tl.constexpr):  # fmt: skip
     """Gradients of the logits of negatives, (stop - first, T): both softmaxes, times the gradients of their sums."""
     scores, negative, exists, rows, columns, _, _ = block(
@@ -113,8 +113,8 @@ def _softmax_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, di
 
 
 @kernel
-def _hinges_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, margin, image_bounds, image_lines,
-                   of_image, text_bounds, text_lines, of_text, PRECISION: tl.constexpr, M: tl.constexpr,
+def _hinges_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim: tl.constexpr, margin, image_bounds,
+                   image_lines, of_image, text_bounds, text_lines, of_text, PRECISION: tl.constexpr, M: tl.constexpr,
                    N: tl.constexpr, K: tl.constexpr):  # fmt: skip
     """Sums and numbers of the hinges in each block, (blocks across, 2, lines, rows) and (blocks down, 2, lines, T)."""
     scores, negative, _, rows, columns, down, across = block(
@@ -140,9 +140,9 @@ def _hinges_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim
 
 
 @kernel
-def _active_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, weights, margin, image_bounds,
-                   of_image, image_lines, text_bounds, of_text, text_lines, PRECISION: tl.constexpr, M: tl.constexpr,
-                   N: tl.constexpr, K: tl.constexpr):  # fmt: skip
+def _active_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim: tl.constexpr, weights, margin,
+                   image_bounds, of_image, image_lines, text_bounds, of_text, text_lines, PRECISION: tl.constexpr,
+                   M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):  # fmt: skip
     """Gradients of the scores of negatives, (stop - first, T): summed gradients of the hinges that are above zero."""
     scores, negative, exists, rows, columns, _, _ = block(
         images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION, M, N, K
@@ -163,8 +163,9 @@ def _active_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim
 
 
 @kernel
-def _softplus_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim, weights, scale, bias, of_block,
-                     PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):  # fmt: skip
+def _softplus_kernel(images, texts, image_ids, text_ids, first, stop, n_texts, dim: tl.constexpr, weights, scale,
+                     bias, of_block, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+                     K: tl.constexpr):  # fmt: skip
     """Gradients of the logits (stop - first, T); cross-entropy and summed gradient of each block, (2, programs)."""
     scores, negative, exists, rows, columns, _, _ = block(
         images, texts, image_ids, text_ids, first, stop, n_texts, dim, PRECISION, M, N, K
