@@ -165,10 +165,10 @@ def test_captions_and_web_tags_teach_and_wrong_tags_do_not(runs):
 @pytest.mark.timeout(600)
 def test_without_the_web_set_the_run_says_what_is_missing(tmp_path, monkeypatch):
     write(tmp_path / "data" / "flickr30k", flickr30k_files())
-    monkeypatch.setenv("DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("LIB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "onnx").symlink_to(cache_dir("onnx"))
+    monkeypatch.setenv("DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("LIB_CACHE", str(tmp_path / "cache"))
     (result,) = run_notebooks("flickr30k", only=["07"], out=tmp_path / "out", changes=TINY)
     assert not result.passed
     assert "corpus mirflickr25k: no folder" in result.failure["message"]
