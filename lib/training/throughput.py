@@ -11,8 +11,9 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor, nn
 
+from lib.text.gru import GRUEncoder
 from lib.training.batches import Batch, Pairs
-from lib.training.recurrent import FastGRU
+from lib.training.recurrent import FastGRUEncoder
 
 
 class _Resident:
@@ -67,14 +68,14 @@ def fused_adamw(parameters: Iterable[Tensor], learning_rate: float, weight_decay
 
 
 def fast_recurrence(model: nn.Module) -> nn.Module:
-    """Put a `FastGRU` with the same parameters in the place of every `nn.GRU` of the model that allows it; return it.
+    """Put a `FastGRUEncoder` with the same parameters in the place of every `GRUEncoder` of one direction.
 
-    The names in the state dict stay. For training on a CPU; on a GPU it changes nothing.
+    Returns the model. The names in the state dict stay. For training on a CPU; on a GPU it changes nothing.
     """
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if type(child) is nn.GRU and FastGRU.suits(child):
-                setattr(parent, name, FastGRU.of(child))
+            if type(child) is GRUEncoder and not child.gru.bidirectional:
+                setattr(parent, name, FastGRUEncoder(child))
     return model
 
 
