@@ -134,6 +134,15 @@ def test_cca_agrees_with_sklearn():
         assert float(measured) == pytest.approx(float(expected), abs=1e-4)
 
 
+def test_branches_that_start_at_cca_give_its_similarities():
+    torch.manual_seed(0)
+    images, texts = torch.randn(40, 7), torch.randn(40, 5)
+    cca, model = CCA(3).fit(images, texts), JointEmbedding(Projection(7, 3), Projection(5, 3))
+    cca.put_into(model.image, model.sentence)
+    a, b = (F.normalize(part, dim=1) for part in (cca.encode_images(images), cca.encode_sentences(texts)))
+    torch.testing.assert_close(model.eval()(images, texts), a @ b.T, atol=1e-4, rtol=1e-4)
+
+
 def test_cca_names_bad_input():
     with pytest.raises(ValueError, match="3 images and 4 texts"):
         CCA(dim=1).fit(torch.zeros(3, 2), torch.zeros(4, 2))

@@ -1,6 +1,7 @@
 """Parts of a fast loop against the plain ones, and the GPU benchmark in small."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,6 @@ from lib.text.gru import GRUEncoder
 from lib.training import Pairs, TrainConfig, fit
 from lib.training.recurrent import FastGRUEncoder
 from lib.training.throughput import (
-    _Resident,
     ahead,
     fast_recurrence,
     fused_adamw,
@@ -130,8 +130,7 @@ def test_a_compiled_model_is_compiled_once_for_all_lengths(recurrence, monkeypat
 
 def test_resident_features_stay_where_they_are():
     pairs, _ = pairs_and_model()
-    here = type("Resident", (_Resident, Pairs), {})(**vars(pairs))
-    batch = here.batch(torch.arange(4), "meta")
+    batch = replace(pairs, resident=True).batch(torch.arange(4), "meta")
     assert (batch.images.device.type, batch.texts[0].device.type) == ("cpu", "meta")
 
 

@@ -32,6 +32,11 @@ def pair_likelihood(a: Tensor, b: Tensor, alike: Tensor, cosine: bool = True) ->
     return (F.softplus(theta) - alike * theta).mean()
 
 
+def pair_likelihoods(images: Tensor, texts: Tensor, alike: Tensor) -> Tensor:
+    """Return the sum of `pair_likelihood` within images, across and within texts; row i of both is one item."""
+    return sum(pair_likelihood(a, b, alike) for a, b in ((images, images), (images, texts), (texts, texts)))
+
+
 def discriminative_loss(
     images: Tensor,
     texts: Tensor,
@@ -45,7 +50,7 @@ def discriminative_loss(
     """Return the loss L_o of CRCGS (Zhang et al. 2022), which is DSCMR's (Zhen et al. 2019) for several labels an item.
 
     `classification` times the binary cross-entropy of the shared classifier on both sides, `likelihood` times
-    `pair_likelihood` within images, across and within texts, and `gap` times the mean distance of an image from its
+    `pair_likelihoods`, and `gap` times the mean distance of an image from its
     text. (DSCMR itself has one label an item and takes the squared error of the classifier.)
 
     Args:
@@ -57,7 +62,7 @@ def discriminative_loss(
     classified = F.binary_cross_entropy_with_logits(image_logits, target)
     classified = classified + F.binary_cross_entropy_with_logits(text_logits, target)
     alike = shared_labels(labels) > 0
-    pairs = sum(pair_likelihood(a, b, alike) for a, b in ((images, images), (images, texts), (texts, texts)))
+    pairs = pair_likelihoods(images, texts, alike)
     return classification * classified + likelihood * pairs + gap * (images - texts).norm(dim=1).mean()
 
 
@@ -135,8 +140,7 @@ def hash_loss(
     centre, bits = F.normalize(images + texts, dim=1), image_bits + text_bits
     direction = F.normalize(bits, dim=1)
     kept = ((centre @ centre.T - direction @ direction.T) / 2).square().sum(1).mean()
-    sides = ((image_bits, image_bits), (image_bits, text_bits), (text_bits, text_bits))
-    pairs = sum(pair_likelihood(a, b, alike) for a, b in sides)
+    pairs = pair_likelihoods(image_bits, text_bits, alike)
     middle = bits / 2
     quantised = (middle - middle.sign().detach()).square().mean()
     return structure * kept + likelihood * pairs + quantisation * quantised

@@ -1,7 +1,7 @@
 """Canonical correlation analysis: the joint space that needs no gradient step."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class CCA:
@@ -40,6 +40,19 @@ class CCA:
         self.image_map = whiten_x @ u[:, : self.dim] * scale
         self.text_map = whiten_y @ vt.T[:, : self.dim] * scale
         return self
+
+    def put_into(self, images: nn.Sequential, texts: nn.Sequential) -> None:
+        """Make these maps the weights of two branches that end in a linear layer, such as `Projection`.
+
+        Each map gets the norm 16: no cosine notices the scale, but the learning rate does.
+        """
+        for branch, weights, mean in (
+            (images, self.image_map, self.image_mean),
+            (texts, self.text_map, self.text_mean),
+        ):
+            weights = 16 * weights / weights.norm()
+            branch[-1].weight.data.copy_(weights.T)
+            branch[-1].bias.data.copy_(-mean @ weights)
 
     def _whitening(self, centred: Tensor) -> Tensor:
         """Return W (D, D) with W' C W = 1 for the ridged covariance C of (N, D) centred rows."""

@@ -56,13 +56,7 @@ def learn_space(train: Pairs, val: Pairs | None, epochs: int = 15, seed: int = 0
     cca = CCA(dim, ridge=RIDGE, power=1.0).fit(rows, train.texts)
     torch.manual_seed(seed)
     model = new_space(rows.shape[1], train.texts.shape[1], dim)
-    for layer, weights, mean in (
-        (model.image[-1], cca.image_map, cca.image_mean),
-        (model.sentence[-1], cca.text_map, cca.text_mean),
-    ):
-        weights = 16 * weights / weights.norm()  # no cosine notices the scale, the learning rate does
-        layer.weight.data.copy_(weights.T)
-        layer.bias.data.copy_(-mean @ weights)
+    cca.put_into(model.image, model.sentence)
     config = TrainConfig(epochs, 128, 1e-4, weight_decay=0.01, schedule="cosine", seed=seed)
     fit(
         model,

@@ -17,6 +17,7 @@ class Pairs:
         texts: (M, F) feature vectors, or (M, L) integer word ids together with `lengths`.
         image_of_text: (M,) row of `images` that each text describes.
         lengths: (M,) number of words of each text, where `texts` holds word ids.
+        resident: the features of a batch stay on the device of `images`, whichever the batch is asked for.
 
     Raises:
         ValueError: lengths of the parts do not fit together; the message names the part and the first bad row.
@@ -26,6 +27,7 @@ class Pairs:
     texts: Tensor
     image_of_text: Tensor
     lengths: Tensor | None = None
+    resident: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "texts", torch.as_tensor(self.texts))
@@ -49,7 +51,8 @@ class Pairs:
     def image_rows(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Return the features of the images `rows` (B,) on `device`; half precision on disk becomes float32."""
         if isinstance(self.images, Tensor):
-            return self.images.index_select(0, rows.to(self.images.device)).to(device).float()
+            features = self.images.index_select(0, rows.to(self.images.device))
+            return features.to(features.device if self.resident else device).float()
         return torch.from_numpy(np.ascontiguousarray(self.images[rows.numpy()])).to(device).float()
 
     def text_rows(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor | tuple[Tensor, Tensor]:

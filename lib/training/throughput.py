@@ -16,13 +16,6 @@ from lib.training.batches import Batch, Pairs
 from lib.training.recurrent import FastGRUEncoder
 
 
-class _Resident:
-    """Pairs whose batches have their image features on the device of `images`, whichever they are asked for."""
-
-    def image_rows(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
-        return super().image_rows(rows, self.images.device)
-
-
 def resident(pairs: Pairs, device: torch.device | str, share: float = 0.5) -> Pairs:
     """Return the pairs with their image features on a GPU, if they take at most `share` of its free memory.
 
@@ -35,8 +28,7 @@ def resident(pairs: Pairs, device: torch.device | str, share: float = 0.5) -> Pa
     images = torch.as_tensor(pairs.images)
     if images.numel() * images.element_size() > share * torch.cuda.mem_get_info(device)[0]:
         return pairs
-    parts = {part.name: getattr(pairs, part.name) for part in fields(pairs)} | {"images": images.to(device)}
-    return type(f"Resident{type(pairs).__name__}", (_Resident, type(pairs)), {})(**parts)
+    return replace(pairs, images=images.to(device), resident=True)
 
 
 def pad_to_multiple(batch: Batch, multiple: int = 8) -> Batch:
