@@ -136,3 +136,16 @@ def test_nothing_asks_the_network():
     assert result.returncode == 0, result.stderr[-3000:]
     assert "done without a network" in result.stdout
     assert "asked the network" not in result.stderr
+
+
+def test_a_word_piece_has_a_state_that_depends_on_its_text(minilm):
+    texts = ["a bank", "unbelievably, she sat on the bank of the river", "the bank lends money"]
+    found = minilm.tokens(texts)
+    for text, (pieces, states) in zip(texts, found, strict=True):
+        assert (states.shape, states.dtype) == ((len(pieces), 384), np.float32)
+        assert "".join(pieces).replace("##", "") == text.replace(" ", "")
+        alone = minilm.tokens([text])[0][1]  # no padding beside longer texts
+        np.testing.assert_allclose(states, alone, atol=1e-4)
+        assert cosine(states.mean(0), minilm.transform([text])[0]) > 0.9  # which is the mean, ends included
+    river, money = found[1][1][found[1][0].index("bank")], found[2][1][1]
+    assert cosine(river, money) < 0.9

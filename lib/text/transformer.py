@@ -56,6 +56,20 @@ class MiniLM(TextEmbedding):
         vectors[written] = self._vectors([texts[i] for i in written], progress, cache)
         return vectors
 
+    def tokens(self, texts: Sequence[str]) -> list[tuple[list[str], np.ndarray]]:
+        """For each text, its word pieces and their last hidden states (L, 384) float32, in the light of each other.
+
+        The special pieces at both ends are left out. Nothing is cached: this is many times as large as `transform`.
+        """
+        states = self._model.encode(
+            list(texts), batch_size=self.batch_size, output_value="token_embeddings", show_progress_bar=False
+        )
+        tokenizer, limit = self._model.tokenizer, self._model.max_seq_length - 2
+        return [
+            (tokenizer.tokenize(text)[:limit], found[1:-1].float().cpu().numpy())
+            for text, found in zip(texts, states, strict=True)
+        ]
+
     def _vectors(self, texts: list[str], progress: bool, cache: bool) -> np.ndarray:
         if len(texts) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)
