@@ -50,8 +50,8 @@ def discriminative_loss(
     """Return the loss L_o of CRCGS (Zhang et al. 2022), which is DSCMR's (Zhen et al. 2019) for several labels an item.
 
     `classification` times the binary cross-entropy of the shared classifier on both sides, `likelihood` times
-    `pair_likelihoods`, and `gap` times the mean distance of an image from its
-    text. (DSCMR itself has one label an item and takes the squared error of the classifier.)
+    `pair_likelihoods`, and `gap` times the mean distance of an image from its text. (DSCMR itself has one label an item
+    and takes the squared error of the classifier.)
 
     Args:
         images, texts: (B, D) features, row i of both being one item.

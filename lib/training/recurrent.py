@@ -37,9 +37,9 @@ class FastGRUEncoder(nn.Module):
         if tokens.is_cuda:
             return self.gru(self.embed(tokens))[0]
         distinct, places = tokens.T.unique(return_inverse=True)
-        words, parts = self.embed(distinct), [parameter for _, parameter in self.gru.named_parameters()]
+        words = self.embed(distinct)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else words.dtype
-        return _States.apply(places, *(part.to(dtype) for part in (words, *parts))).transpose(0, 1)
+        return _States.apply(places, *(part.to(dtype) for part in (words, *self.gru.parameters()))).transpose(0, 1)
 
 
 class _States(torch.autograd.Function):
