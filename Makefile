@@ -38,7 +38,7 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 
 record: $(READY)
-	@$(BIN)/python -m lib.report.record runs/$(PROFILE)
+	@$(BIN)/python -m lib.run.record runs/$(PROFILE)
 
 # The stamp is written last, so an interrupted installation is continued by the next call.
 $(READY): requirements.txt pyproject.toml

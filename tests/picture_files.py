@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lib.data.paths import REPOSITORY
+from lib.base.files import ROOT
 
-SHARED = (REPOSITORY / (os.environ.get("DATA") or Path("..", "shared", "data"))).resolve()  # the real corpora, if any
+SHARED = (ROOT / (os.environ.get("DATA") or Path("..", "shared", "data"))).resolve()  # the real corpora, if any
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (12, 9)) -> bytes:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import lib.vision.extract as extract
+from lib.base.feature_store import FeatureStore
 from lib.data import ImageFiles
-from lib.data.feature_store import FeatureStore
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -79,7 +79,7 @@ def test_what_came_before_an_error_is_kept(store):
 WRITER = """
 import os, signal, sys, time
 import numpy as np
-from lib.data.feature_store import FeatureStore
+from lib.base.feature_store import FeatureStore
 folder, kill_at, log = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 store = FeatureStore(folder)
 store.commit_every = 2

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.data import load, workers
-from lib.report import metrics
+from lib.base import workers
+from lib.data import load
+from lib.report import rows as metrics
 from lib.run import ProfileError, run_notebooks, sweep
 from lib.vision import extract_features
-from lib.vision import shards as vision_shards
-from tests.test_data_shards import sample, tar
+from lib.vision import extract_shards as vision_shards
+from tests.test_data_webdataset import sample, tar
 from tests.test_run import WRITE, write_profile, write_toy
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[data]', or the extra `scale`")

@@ -11,8 +11,8 @@ import pytest
 
 from lib.data import load
 from lib.data.__main__ import main
-from lib.data.addresses import Listed, read_list
-from lib.data.assemble import FAILED, OUTCOMES, assemble
+from lib.data.obtain.addresses import Listed, read_list
+from lib.data.obtain.assemble import FAILED, OUTCOMES, assemble
 from tests.picture_files import jpeg, write
 
 PAGE = b"<!DOCTYPE html><html><body>not here any more</body></html>"
@@ -118,7 +118,7 @@ def test_a_list_becomes_a_corpus_and_every_failure_is_told(server, tmp_path, cap
 
 
 def test_an_interrupted_run_goes_on(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.data.assemble.SHARD", 2)
+    monkeypatch.setattr("lib.data.obtain.assemble.SHARD", 2)
     urls = (
         write(tmp_path, {"u.txt": "\n".join(f"{server.address}/good-{i}.jpg picture {i}" for i in range(6))}) / "u.txt"
     )
@@ -204,7 +204,7 @@ def test_folders_of_others_are_left_alone(tmp_path):
 
 def test_what_cannot_be_installed_or_run_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("lib.data.assemble.REQUIREMENTS", ("no-such-package==0; broken",))
+    monkeypatch.setattr("lib.data.obtain.assemble.REQUIREMENTS", ("no-such-package==0; broken",))
     write(tmp_path, {"u.txt": "http://a.org/1 x"})
     command = ["assemble", str(tmp_path / "u.txt"), "--out", str(tmp_path / "out")]
     assert main(command) == 1

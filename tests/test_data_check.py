@@ -11,7 +11,7 @@ from PIL import Image
 
 from lib.data import Corpus, ImageFiles
 from lib.data.__main__ import main
-from lib.data.check import check, format_findings, write_findings
+from lib.data.obtain.check import check, format_findings, write_findings
 
 NAMES = ["good", "empty", "truncated", "page", "huge", "missing", "folder", "twin", "other", "noise", "bomb"]
 
@@ -116,7 +116,7 @@ def test_pictures_without_files_are_opened_through_the_adapter(folder):
 
 
 def test_more_pictures_than_fit_in_one_batch(folder, monkeypatch):
-    monkeypatch.setattr("lib.data.check.BATCH", 3)
+    monkeypatch.setattr("lib.data.obtain.check.BATCH", 3)
     paths = [folder / f"{'empty' if i % 4 == 0 else 'good'}.jpg" for i in range(10)]
     findings = check(corpus_of(ImageFiles(paths), [str(i) for i in range(10)]), progress=False)
     assert [f.item for f in findings if f.kind == "empty"] == ["0", "4", "8"]
@@ -163,7 +163,7 @@ def test_check_command_of_a_sound_folder(folder, tmp_path, capsys):
 
 def test_counts_of_the_registry_are_compared(folder, tmp_path, capsys, monkeypatch):
     from lib.data import __main__
-    from lib.data.registry import read_entry
+    from lib.data.obtain.registry import read_entry
 
     sound = tmp_path / "sound"
     sound.mkdir()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.base.files import ROOT, atomic_path
 from lib.data import CORPORA, Corpus, ImageFiles, cache_dir, data_dir, load
-from lib.data.paths import REPOSITORY, atomic_path
 
 
 @pytest.fixture
@@ -140,12 +140,12 @@ def test_every_corpus_refuses_unknown_options_by_name(name):
 
 def test_data_dir_can_be_moved(tmp_path, monkeypatch):
     monkeypatch.delenv("DATA", raising=False)
-    assert data_dir() == REPOSITORY / "data" / "raw"
+    assert data_dir() == ROOT / "data" / "raw"
     monkeypatch.setenv("DATA", str(tmp_path))
     assert data_dir() == tmp_path
     monkeypatch.setenv("DATA", "../elsewhere")  # counts from the repository, wherever a notebook runs
     monkeypatch.chdir(tmp_path)
-    assert data_dir() == REPOSITORY.parent / "elsewhere"
+    assert data_dir() == ROOT.parent / "elsewhere"
 
 
 def test_cache_dir_can_be_moved(tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lib.data.download import CHUNK, DownloadError, download, verify
-from lib.data.registry import RemoteFile
+from lib.data.obtain.download import CHUNK, DownloadError, download, verify
+from lib.data.obtain.registry import RemoteFile
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -134,7 +134,7 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr("lib.data.download.PAUSE", 0)
+    monkeypatch.setattr("lib.data.obtain.download.PAUSE", 0)
     server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.log, server.release = [], threading.Event()
@@ -202,7 +202,7 @@ def test_what_has_come_is_kept_when_the_server_gives_up(fetch, server):
 
 
 def test_many_breaks_are_no_failure_while_bytes_come(fetch, server, monkeypatch):
-    monkeypatch.setattr("lib.data.download.ATTEMPTS", 2)
+    monkeypatch.setattr("lib.data.obtain.download.ATTEMPTS", 2)
     assert fetch("breaks").read_bytes() == CONTENT
     assert [asked for _, asked, _ in server.log] == [None, "bytes=400000-", "bytes=800000-"]
 

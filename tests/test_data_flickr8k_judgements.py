@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lib.data.judgements import load_judgements
+from lib.data.corpora.flickr8k_judgements import load_judgements
 from tests.picture_files import SHARED, write
 
 TOKENS = "".join(f"{i}.jpg#{k}\tCaption  {k} of {i} .\n" for i in range(3) for k in range(5))

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from lib.data import load
-from lib.data.instacities import CITIES
-from lib.data.reading import decode, hashtags, held_out
+from lib.data.corpora.instacities import CITIES
+from lib.data.corpora.reading import decode, hashtags, held_out
 from tests.picture_files import SHARED, jpeg, photos, write
 
 

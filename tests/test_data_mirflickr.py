@@ -8,7 +8,7 @@ import pytest
 from scipy.io import savemat
 
 from lib.data import load
-from lib.data.matfiles import MatImages, read_names, variables
+from lib.data.corpora.matfiles import MatImages, read_names, variables
 from tests.picture_files import photos, write
 
 N = 12

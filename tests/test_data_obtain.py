@@ -9,8 +9,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lib.data.obtain import RECORD, NotObtained, obtain
-from lib.data.registry import Entry, RemoteFile
+from lib.data.obtain.get import RECORD, NotObtained, obtain
+from lib.data.obtain.registry import Entry, RemoteFile
 
 
 def zipped(**files):
@@ -122,7 +122,7 @@ def test_interrupted_unpacking_is_not_taken_for_done(entry, root, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lib.data.obtain.unpack", killed)
+        patch.setattr("lib.data.obtain.get.unpack", killed)
         with pytest.raises(KeyboardInterrupt):
             run(entry(), root)
     run(entry(), root)

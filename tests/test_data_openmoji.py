@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from lib.data import load
-from lib.data.openmoji import _groups, _signs, short_name, sign_name
-from lib.data.openmoji_twins import TWINS, alike_pairs
+from lib.data.corpora.openmoji import _groups, _signs, short_name, sign_name
+from lib.data.corpora.openmoji_twins import TWINS, alike_pairs
 
 SPLIT_HASHES = {"train": "9ffc74b2460e", "val": "e14145c1ff9d", "test": "5c6bcefe433d"}
 SIZES = {"train": 1214, "val": 200, "test": 500}
@@ -215,7 +215,7 @@ def test_bad_options():
 
 
 def test_drawing_resumes_and_is_done_once(tmp_path, monkeypatch):
-    import lib.data.openmoji as adapter
+    import lib.data.corpora.openmoji as adapter
 
     signs = _signs()[:6]
     monkeypatch.setattr(adapter, "_signs", lambda: signs)

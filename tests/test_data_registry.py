@@ -1,4 +1,4 @@
-"""data/registry.yaml: every corpus that can be loaded says where it comes from."""
+"""registry.yaml: every corpus that can be loaded says where it comes from."""
 
 import hashlib
 import importlib.util
@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lib.data import CORPORA
-from lib.data.registry import read_entry, read_registry
+from lib.data.obtain.registry import read_entry, read_registry
 
 ENTRY = {
     "title": "a corpus",

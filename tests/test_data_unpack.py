@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from lib.data.unpack import UnsafeArchive, unpack
+from lib.data.obtain.unpack import UnsafeArchive, unpack
 
 FILES = {"photos/1.jpg": b"one", "photos/sub/2.jpg": b"two", "read me.txt": b"text".ljust(100_000)}
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.data import load
-from lib.data.reading import Items
-from lib.data.shards import TarImages, members
+from lib.data.corpora.reading import Items
+from lib.data.corpora.webdataset import TarImages, members
 from tests.picture_files import jpeg, write
 
 

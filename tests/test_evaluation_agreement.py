@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.report.agreement import agreement
+from lib.evaluation.agreement import agreement
 
 
 def by_loop(x, y, variant):

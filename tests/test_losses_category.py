@@ -16,7 +16,7 @@ from lib.losses.category import (
     projection_matching,
     shared_labels,
 )
-from lib.losses.generative import (
+from lib.systems.crcgs.losses import (
     discrimination_loss,
     feature_distillation,
     fooling_loss,

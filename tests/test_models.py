@@ -17,7 +17,7 @@ from lib.models import (
     max_pool,
     mean_pool,
 )
-from lib.text.gru import GRUEncoder
+from lib.models.gru import GRUEncoder
 
 POOLINGS = {"mean": mean_pool, "max": max_pool, "last": last_pool, "generalized": GeneralizedPooling()}
 

@@ -12,8 +12,8 @@ import nbformat
 import pytest
 from PIL import Image
 
-from lib.report.record import is_stale
 from lib.run import notebook
+from lib.run.record import is_stale
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))

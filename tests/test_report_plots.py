@@ -16,8 +16,8 @@ mpl.use("agg")
 import matplotlib.pyplot as plt
 
 from lib.report import plots
-from lib.report.metrics import row
 from lib.report.pictures import CORRECT, WRONG, png, thumbnail
+from lib.report.rows import row
 
 
 @pytest.fixture(autouse=True)

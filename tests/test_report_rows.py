@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.report import metrics
+from lib.report import rows as metrics
 
 
 def a_row(**changes):

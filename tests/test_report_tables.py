@@ -5,8 +5,8 @@ import re
 import pandas as pd
 import pytest
 
-from lib.report.metrics import row
 from lib.report.published import load_published
+from lib.report.rows import row
 from lib.report.tables import beside_published, leaderboard, rows_to_frame
 
 

@@ -13,13 +13,13 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lib.report import metrics
+from lib.report import rows as metrics
 from lib.run import ProfileError, notebook, read_result, run_notebooks, task
 from lib.run.profile import misfit
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITE = """
-from lib.report import metrics
+from lib.report import rows as metrics
 rows = [metrics.row("toy", "none", "test", "epochs", [epochs, epochs + 2], note=sys.executable)]
 metrics.write_metrics(f"{out_dir}/metrics.json", rows, notebook="toy", protocol="none", device="cpu")
 """

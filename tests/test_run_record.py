@@ -9,10 +9,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lib.report import metrics
-from lib.report import record as module
-from lib.report.record import LIMIT, WIDGET, is_stale, main, normalise, record
+from lib.report import rows as metrics
 from lib.run import Result, notebook
+from lib.run import record as module
+from lib.run.record import LIMIT, WIDGET, is_stale, main, normalise, record
 
 PNG = base64.b64encode(b"a picture").decode()
 

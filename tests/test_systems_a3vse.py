@@ -8,14 +8,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.evaluation.domains import maximum_mean_discrepancy, proxy_a_distance
 from lib.losses import info_nce, max_of_hinges
-from lib.losses.adversarial import domain_accuracy, domain_loss, reversal_ramp, reverse_gradient
-from lib.losses.weak import soft_alignment, weighted_hinges
 from lib.models import cross_attention_similarity
-from lib.models.a3vse import A3VSE, AttentivePooling, region_word_similarity, word_attention
-from lib.training import Pairs, TrainConfig, a3vse, fit, validate
-from lib.training.a3vse import A3VSEChoices, A3VSEObjective, SparsePairs, clues, joined
+from lib.systems.a3vse import objective as a3vse
+from lib.systems.a3vse.adversarial import domain_accuracy, domain_loss, reversal_ramp, reverse_gradient
+from lib.systems.a3vse.domains import maximum_mean_discrepancy, proxy_a_distance
+from lib.systems.a3vse.losses import soft_alignment, weighted_hinges
+from lib.systems.a3vse.model import A3VSE, AttentivePooling, region_word_similarity, word_attention
+from lib.systems.a3vse.objective import A3VSEChoices, A3VSEObjective, SparsePairs, clues, joined
+from lib.training import Pairs, TrainConfig, fit, validate
 
 
 def random(*shape, seed=0, dtype=torch.float64):

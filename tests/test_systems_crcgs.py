@@ -7,16 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from lib.base.files import ROOT
 from lib.data import load
 from lib.data.concepts import CONCEPTS, balanced_split, category_items, concept_labels, with_split
 from lib.evaluation.categories import CLEAN, PUBLISHED, evaluate_categories
-from lib.models.crcgs import CategoryNetwork, Discriminator, HashLayer
-from lib.models.generators import FeatureGenerator, Generators
-from lib.models.linear_hash import LinearHash
-from lib.report.metrics import ROOT
 from lib.run import notebook
 from lib.run.profile import load_profile, parameters_for
-from lib.training.categories import (
+from lib.systems.crcgs.categories import (
     CategoryConfig,
     LabelledItems,
     contrastive,
@@ -27,7 +24,10 @@ from lib.training.categories import (
     fit_hash_layer,
     projection,
 )
-from lib.training.crcgs import PUBLISHED_RUNS, CrcgsObjective, CrcgsWeights, fit_generator
+from lib.systems.crcgs.generators import FeatureGenerator, Generators
+from lib.systems.crcgs.linear_hash import LinearHash
+from lib.systems.crcgs.networks import CategoryNetwork, Discriminator, HashLayer
+from lib.systems.crcgs.objective import PUBLISHED_RUNS, CrcgsObjective, CrcgsWeights, fit_generator
 from tests import test_data_coco
 from tests.picture_files import write
 from tests.test_data_mirflickr import matrices, write_hdf5  # noqa: F401  (fixture)

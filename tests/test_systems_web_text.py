@@ -8,7 +8,8 @@ from torch import nn
 
 from lib.evaluation import chance
 from lib.losses import cosine_loss, soft_contrastive, soft_cross_entropy, soft_triplet
-from lib.models import CosineRegression, Projection, SigmoidRegression, min_max
+from lib.models import Projection
+from lib.systems.web_text import CosineRegression, SigmoidRegression, min_max
 from lib.training import Pairs, TrainConfig, fit, validate
 from lib.vision.backbones import Preprocess, TimmBackbone
 from lib.vision.tail import Tail, split_encoder

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from lib.losses import max_of_hinges, sum_of_hinges
-from lib.models import PooledBranch, last_pool, webly_embedding
-from lib.text.gru import GRUEncoder
+from lib.models import PooledBranch, last_pool
+from lib.models.gru import GRUEncoder
+from lib.systems.webly import webly_embedding
+from lib.systems.webly.objective import WeblyChoices, WeblyObjective, clean_pairs, mixed_pairs, two_stages, web_pairs
 from lib.training import Pairs, TrainConfig, validate
-from lib.training.webly import WeblyChoices, WeblyObjective, clean_pairs, mixed_pairs, two_stages, web_pairs
 
 STAGE1 = TrainConfig(epochs=3, batch_size=32, learning_rate=1e-2, schedule="constant")
 CHOICES = WeblyChoices(stage1=STAGE1, stage2_epochs=3)

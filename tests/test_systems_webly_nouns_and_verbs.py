@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.text.pos import NounsAndVerbs
+from lib.systems.webly.nouns_and_verbs import NounsAndVerbs
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.base.files import ROOT
 from lib.data import cache_dir
-from lib.report.metrics import ROOT, read_metrics
+from lib.report.rows import read_metrics
 from lib.run import notebook, run_notebooks
 from lib.run.profile import load_profile
+from lib.systems.webly.objective import WeblyChoices
 from lib.training import TrainConfig
-from lib.training.webly import WeblyChoices
 from tests.picture_files import write
 from tests.test_data_coco import CATEGORIES, filename
-from tests.test_text_web_tags import UNTAGGED, mirflickr_files
+from tests.test_systems_webly_web_pictures import UNTAGGED, mirflickr_files
 
 PROFILES = ("flickr30k", "coco")
 TINY = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.text.tags import TagVectors
+from lib.systems.webly.tag_vectors import TagVectors
 
 
 class Letters:

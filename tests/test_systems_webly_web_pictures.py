@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.text.web_tags import web_pictures
+from lib.systems.webly.web_pictures import web_pictures
 from tests.picture_files import jpeg, photos, write
 
 UNTAGGED = 4_000  # MIRFLICKR holds out 2,000 pictures each for validation and test; a web set takes them all

@@ -13,7 +13,7 @@ import torch
 
 from lib.losses import InfoNCE, info_nce, max_of_hinges, sum_of_hinges
 from lib.models import JointEmbedding, PooledBranch, Projection, last_pool
-from lib.text.gru import GRUEncoder
+from lib.models.gru import GRUEncoder
 from lib.training import Pairs, TrainConfig, fit, validate
 
 CONFIG = TrainConfig(epochs=4, batch_size=16, learning_rate=1e-2, schedule="cosine", warmup_steps=3)

@@ -6,9 +6,9 @@ from torch import nn
 
 from lib.losses import streaming
 from lib.models import JointEmbedding
+from lib.models.gru import GRUEncoder
 from lib.models.joint_embedding import PooledBranch, Projection
 from lib.models.pooling import mean_pool
-from lib.text.gru import GRUEncoder
 from lib.training.cached_gradients import cached_gradient_step
 
 N = 23

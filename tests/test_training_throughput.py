@@ -9,11 +9,11 @@ from torch import nn
 
 from lib.losses import info_nce, max_of_hinges
 from lib.models import JointEmbedding
+from lib.models.fast_gru import FastGRUEncoder
+from lib.models.gru import GRUEncoder
 from lib.models.joint_embedding import PooledBranch, Projection
 from lib.models.pooling import mean_pool
-from lib.text.gru import GRUEncoder
 from lib.training import Pairs, TrainConfig, fit
-from lib.training.recurrent import FastGRUEncoder
 from lib.training.throughput import (
     ahead,
     fast_recurrence,

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lib.losses import info_nce
-from lib.models.a3vse import A3VSE
+from lib.systems.a3vse.model import A3VSE
+from lib.systems.a3vse.objective import A3VSEChoices, A3VSEObjective, SparsePairs, clues
 from lib.text import Vocabulary, pad
 from lib.training import Pairs, TrainConfig, fit
-from lib.training.a3vse import A3VSEChoices, A3VSEObjective, SparsePairs, clues
 from lib.vision.bottom_up import SEMANTIC_COLUMNS, read_npy, read_tsv, read_vocabulary
 from lib.vision.regions import Regions, grid_regions, image_classifier, label_vectors, windows
 

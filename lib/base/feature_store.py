@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.paths import atomic_path
+from lib.base.files import atomic_path
 
 KEY_BYTES = 16
 

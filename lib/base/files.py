@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def cache_dir(*parts: str) -> Path:
     """Return the folder `<repository>/data/cache/<parts>`, created; the variable LIB_CACHE moves `data/cache`."""
-    root = Path(os.environ.get("LIB_CACHE") or REPOSITORY / "data" / "cache")
+    root = Path(os.environ.get("LIB_CACHE") or ROOT / "data" / "cache")
     folder = root.joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -22,7 +22,7 @@ def data_dir() -> Path:
 
     A relative DATA counts from the repository, because notebooks run in folders of their own.
     """
-    return (REPOSITORY / (os.environ.get("DATA") or Path("data", "raw"))).resolve()
+    return (ROOT / (os.environ.get("DATA") or Path("data", "raw"))).resolve()
 
 
 @contextmanager
@@ -39,3 +39,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 file so that no reader ever sees half of it."""
+    with atomic_path(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")

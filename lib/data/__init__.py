@@ -4,25 +4,25 @@ import inspect
 from importlib import import_module
 from pathlib import Path
 
+from lib.base.files import cache_dir, data_dir
 from lib.data.corpus import Corpus, ImageFiles
-from lib.data.paths import cache_dir, data_dir
 
 __all__ = ["CORPORA", "Corpus", "ImageFiles", "cache_dir", "data_dir", "load"]
 
 # Corpus name -> module:function, which takes root=None and options; imported when it is asked for.
 CORPORA = {
-    "openmoji": "lib.data.openmoji:load",
-    "flickr8k": "lib.data.flickr:load_flickr8k",
-    "flickr30k": "lib.data.flickr:load_flickr30k",
-    "coco": "lib.data.coco:load",
-    "mirflickr25k": "lib.data.mirflickr:load",
-    "mirflickr25k-dcmh": "lib.data.mirflickr:load_dcmh",
-    "nuswide": "lib.data.nuswide:load",
-    "webvision": "lib.data.webvision:load",
-    "instacities1m": "lib.data.instacities:load_instacities1m",
-    "instany100k": "lib.data.instacities:load_instany100k",
-    "folder": "lib.data.folder:load",
-    "webdataset": "lib.data.shards:load",
+    "openmoji": "lib.data.corpora.openmoji:load",
+    "flickr8k": "lib.data.corpora.flickr:load_flickr8k",
+    "flickr30k": "lib.data.corpora.flickr:load_flickr30k",
+    "coco": "lib.data.corpora.coco:load",
+    "mirflickr25k": "lib.data.corpora.mirflickr:load",
+    "mirflickr25k-dcmh": "lib.data.corpora.mirflickr:load_dcmh",
+    "nuswide": "lib.data.corpora.nuswide:load",
+    "webvision": "lib.data.corpora.webvision:load",
+    "instacities1m": "lib.data.corpora.instacities:load_instacities1m",
+    "instany100k": "lib.data.corpora.instacities:load_instany100k",
+    "folder": "lib.data.corpora.folder:load",
+    "webdataset": "lib.data.corpora.webdataset:load",
 }
 
 

@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from lib.base.files import cache_dir
 from lib.data import load
-from lib.data.assemble import FAILED, AssemblyError, assemble, format_outcomes
-from lib.data.check import check, format_findings, write_findings
-from lib.data.obtain import NotObtained, obtain
-from lib.data.paths import cache_dir
-from lib.data.registry import Entry, read_entry, read_registry
+from lib.data.obtain.assemble import FAILED, AssemblyError, assemble, format_outcomes
+from lib.data.obtain.check import check, format_findings, write_findings
+from lib.data.obtain.get import NotObtained, obtain
+from lib.data.obtain.registry import Entry, read_entry, read_registry
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib.data", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="{list,get,check,assemble}")
     for name, command, text in (
-        ("list", _list, "the corpora of data/registry.yaml, and which are here"),
+        ("list", _list, "the corpora of registry.yaml, and which are here"),
         ("get", _get, "download, verify and unpack a corpus, or say what to do by hand"),
         ("check", _check, "open every picture of a corpus; report what is missing, damaged or double"),
         ("assemble", _assemble, "fetch the pictures of a list of addresses into shards that corpus webdataset reads"),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.base.files import atomic_path
 from lib.data.corpus import Corpus
-from lib.data.paths import atomic_path
 
 KINDS = ("captions", "images", "dropped_tags", "spurious_tags", "tags")  # the position is part of the seed: only append
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lib.text.gru import GRUEncoder
+from lib.models.gru import GRUEncoder
 
 
 class FastGRUEncoder(nn.Module):

@@ -34,7 +34,7 @@ class PooledBranch(nn.Module):
 
     Args:
         encoder: region features -> (B, R, D), such as a `Projection`; or (word ids, lengths) -> (B, L, D), such as
-            `lib.text.gru.GRUEncoder`.
+            `lib.models.gru.GRUEncoder`.
         pooling: (vectors, lengths or None) -> (B, D), from `lib.models.pooling`.
     """
 

@@ -7,33 +7,19 @@ metrics.write_metrics(f"{out_dir}/metrics.json", rows, notebook="04_joint_embedd
                       protocol=str(scores.protocol), corpus=corpus, started=started, device=device)
 """
 
-import importlib.metadata
 import json
 import math
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from lib.base.files import write_text
+from lib.report.provenance import commit, device_name, versions
+
 TEXT_KEYS = ("method", "corpus", "setting", "metric")
 ROW_KEYS = (*TEXT_KEYS, "values", "mean", "std", "interval")
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "gensim",
-    "onnxruntime",
-    "timm",
-    "sentence-transformers",
-)
 
 
 def row(
@@ -164,61 +150,9 @@ def read_metrics(path) -> dict:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict) or content.get("complete") is not True:
-        raise ValueError(f"{path} is not complete: it was not written by lib.report.metrics.write_metrics")
+        raise ValueError(f"{path} is not complete: it was not written by lib.report.rows.write_metrics")
     missing = [key for key in ("notebook", "rows", "provenance") if key not in content]
     if missing:
         raise ValueError(f"{path} is not complete: it lacks {missing}")
     _check_rows(content["rows"], str(path))
     return content
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 file under a temporary name in its folder and renames it, so that no reader sees half of it."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
-def commit(root: Path = ROOT) -> str:
-    """Git commit of `root`, ending in `-dirty` if lib or notebooks differ from it; `unknown: <reason>` without git."""
-    try:
-        git = ["git", "-C", str(root)]
-        ask = {"capture_output": True, "text": True, "check": True, "timeout": 60}
-        top, head = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], **ask).stdout.split("\n")[:2]
-        if Path(top).resolve() != root.resolve():
-            return "unknown: lib is not at the top of a git checkout"
-        dirty = subprocess.run([*git, "status", "--porcelain", "--", "lib", "notebooks"], **ask).stdout.strip()
-    except FileNotFoundError:
-        return "unknown: git is not installed"
-    except subprocess.CalledProcessError as error:
-        reason = (error.stderr.strip().splitlines() or ["git failed"])[0]
-        return f"unknown: {reason.replace(str(root), '.')}"
-    return head + ("-dirty" if dirty else "")
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of those PACKAGES that are installed, without importing any."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # the rooms that need torch only also run where the rest is absent
-    return found
-
-
-def device_name(device=None) -> str:
-    """Name of the GPU if `device` (None, "auto" or a torch device) means one, else of the processor."""
-    torch = sys.modules.get("torch")  # a notebook that used a GPU has imported it; do not import it for the name
-    kind = "auto" if device is None else str(device)
-    if torch is not None and torch.cuda.is_available() and (kind == "auto" or kind.startswith("cuda")):
-        index = torch.device(kind).index if kind.startswith("cuda") else None
-        return torch.cuda.get_device_name(index)
-    if kind not in ("auto", "cpu"):
-        return kind
-    name = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        models = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        name = models[0].partition(":")[2].strip() if models else name
-    return f"{name or platform.machine()}, {os.cpu_count()} cores"

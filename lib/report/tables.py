@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from lib.report.metrics import check_row
 from lib.report.names import decimals, heading, higher_is_better
+from lib.report.rows import check_row
 
 KEYS = ["method", "corpus", "setting"]
 _CSS = [
@@ -21,7 +21,7 @@ _CSS = [
 
 
 def rows_to_frame(rows: Sequence[Mapping]) -> pd.DataFrame:
-    """Metric rows (`lib.report.metrics.row`) as a table, one line a row.
+    """Metric rows (`lib.report.rows.row`) as a table, one line a row.
 
     Columns: method, corpus, setting, metric, mean, std, low, high (the interval), seeds (how many values), values.
     Units as measured (recalls in percent, ranks in ranks, mAP as a fraction). Raises ValueError naming a bad row.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from lib.report.metrics import ROOT
+from lib.base.files import ROOT
 
 INJECTED = "injected-parameters"  # papermill's tag for the cell it adds
 

@@ -5,7 +5,8 @@ import json
 import logging
 from pathlib import Path
 
-from lib.report.metrics import read_metrics, write_text
+from lib.base.files import write_text
+from lib.report.rows import read_metrics
 from lib.run.notebook import read
 
 HEADLINES = 4  # rows of metrics.json shown in the table; the others unfold

@@ -1,7 +1,7 @@
 """Takes the numbers and, for the default profile, the outputs of complete runs into the repository.
 
-    python -m lib.report.record runs/openmoji     # writes results/openmoji/*.json and the outputs in notebooks/
-    python -m lib.report.record --check           # names the notebooks whose outputs are stale; exit code 1 if any
+    python -m lib.run.record runs/openmoji     # writes results/openmoji/*.json and the outputs in notebooks/
+    python -m lib.run.record --check           # names the notebooks whose outputs are stale; exit code 1 if any
 
 The recorded outputs are normalised, so that recording the same run twice changes nothing.
 """
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import nbformat
 
-from lib.report.metrics import ROOT, read_metrics, write_text
+from lib.base.files import ROOT, write_text
+from lib.report.rows import read_metrics
 from lib.run import notebook, read_result
 
 DEFAULT_PROFILE = "openmoji"  # the literals in the notebooks are this profile; its outputs are committed with them
@@ -161,7 +162,7 @@ def is_stale(path) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m lib.report.record", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m lib.run.record", description=__doc__.splitlines()[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("run", nargs="?", type=Path, help="folder of a run, e.g. runs/openmoji")
     what.add_argument("--check", action="store_true", help="name the notebooks whose outputs are stale")

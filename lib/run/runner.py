@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from lib.report.metrics import ROOT
+from lib.base.files import ROOT
 from lib.run import notebook
 from lib.run.page import write_index
 from lib.run.profile import ProfileError, load_profile, parameters_for

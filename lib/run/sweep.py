@@ -11,8 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-from lib.data.workers import on_workers
-from lib.report.metrics import ROOT, TEXT_KEYS, read_metrics, row, write_text
+from lib.base.files import ROOT, write_text
+from lib.base.workers import on_workers
+from lib.report.rows import TEXT_KEYS, read_metrics, row
 from lib.run import notebook
 from lib.run.profile import ProfileError
 from lib.run.runner import PATTERN, run_notebooks, select

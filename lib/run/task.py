@@ -13,7 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from lib.report.metrics import ROOT, read_metrics, versions, write_text
+from lib.base.files import ROOT, write_text
+from lib.report.provenance import versions
+from lib.report.rows import read_metrics
 from lib.run import notebook
 from lib.run.page import export_html
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lib.base.files import atomic_path
 from lib.data import Corpus, cache_dir
-from lib.data.paths import atomic_path
 from lib.models import JointEmbedding
 from lib.search import space
 from lib.search.index import Index

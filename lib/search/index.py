@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.paths import atomic_path
+from lib.base.files import atomic_path
 
 VECTORS_A_CELL = 250  # sets the number of cells; k-means needs about 40 vectors a cell to place one
 TRAINING_A_CELL = 50  # vectors that k-means sees for each cell

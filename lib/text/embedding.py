@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from lib.data.paths import atomic_path
+from lib.base.files import atomic_path
 from lib.text.tokens import tokenize
 
 Documents = Sequence[Sequence[str]]  # one list of words a text

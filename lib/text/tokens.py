@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.data.paths import atomic_path
+from lib.base.files import atomic_path
 
 if TYPE_CHECKING:
     import torch

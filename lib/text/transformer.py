@@ -8,8 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from lib.data.feature_store import FeatureStore
-from lib.data.paths import cache_dir
+from lib.base.feature_store import FeatureStore
+from lib.base.files import cache_dir
 from lib.text.embedding import Documents, TextEmbedding, Texts
 
 CHUNK = 1024  # texts between two writes to the cache

@@ -6,7 +6,7 @@ encodes its own images and texts, and the embeddings are gathered. They are smal
     torchrun --nproc-per-node 8 -m lib.run.train --corpus flickr30k      # 8 GPUs of one machine
 
 The weights after each step are those of one process with the whole batch, up to rounding: the same batches in the
-same order, the same loss, the same gradient (`lib.training.ranks` says why).
+same order, the same loss, the same gradient (`lib.training.processes` says why).
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lib.losses import positives_from_ids
 from lib.training.batches import Batch, Pairs
 from lib.training.loop import History, Loss, TrainConfig, fit
-from lib.training.ranks import gather, rank_and_ranks
+from lib.training.processes import gather, rank_and_ranks
 
 PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # images (I, D), texts (T, D), image_ids, text_ids
 

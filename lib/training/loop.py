@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lib.base.device import autocast, resolve_device
 from lib.evaluation import Scores, evaluate, evaluate_similarity
 from lib.losses import value_at_chance, value_at_collapse
 from lib.training import checkpoint as checkpoints
@@ -173,7 +174,7 @@ def _train_epoch(model, train, config, objective, optimiser, epoch, device) -> f
         for number, batch in enumerate(train.epoch(config.batch_size, config.seed, epoch, device)):
             for group in optimiser.param_groups:
                 group["lr"] = config.rate(epoch * steps_per_epoch + number, steps_per_epoch)
-            with _autocast(device, config.bf16):
+            with autocast(device, config.bf16):
                 value = objective(model, batch)
             optimiser.zero_grad(set_to_none=True)
             value.backward()
@@ -224,11 +225,6 @@ def validate(
     return evaluate_similarity(similarity, pairs.image_of_text, protocol=protocol)
 
 
-def resolve_device(device: str) -> torch.device:
-    """Return the device called `device`; "auto" is the GPU if there is one, else the CPU."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-
-
 def _train_mode(modules: nn.Module) -> None:
     """Put everything that learns into train mode and everything frozen into eval mode."""
     modules.train()
@@ -251,11 +247,6 @@ def _reference(model, train, config, loss, device) -> dict[str, float]:
         "chance": value_at_chance(loss, batch.positives, dim),
         "collapse": value_at_collapse(loss, batch.positives),
     }
-
-
-def _autocast(device: torch.device, wanted: bool):
-    usable = wanted and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=usable)
 
 
 def _progress_bar(show: bool, total: int, initial: int):

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lib.training.loop import resolve_device
+from lib.base.device import resolve_device
 
 
 @contextmanager

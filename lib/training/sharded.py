@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lib.losses.streaming.engines import prepare, scalar
 from lib.losses.streaming.positives import Positives
-from lib.training.ranks import gather, rank_and_ranks
+from lib.training.processes import gather, rank_and_ranks
 
 
 def max_of_hinges(

@@ -11,9 +11,9 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor, nn
 
-from lib.text.gru import GRUEncoder
+from lib.models.fast_gru import FastGRUEncoder
+from lib.models.gru import GRUEncoder
 from lib.training.batches import Batch, Pairs
-from lib.training.recurrent import FastGRUEncoder
 
 
 def resident(pairs: Pairs, device: torch.device | str, share: float = 0.5) -> Pairs:

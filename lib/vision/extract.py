@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.feature_store import FeatureStore
-from lib.data.paths import atomic_path, cache_dir
+from lib.base.feature_store import FeatureStore
+from lib.base.files import atomic_path, cache_dir
 
 KINDS = ("global", "grid", "logits")
 # A grid row is 49 times as long as a global one; half precision keeps 3 digits, enough for a frozen feature.

@@ -1,6 +1,6 @@
 """Features of a folder of WebDataset shards, encoded by several processes or machines, a shard at a time.
 
-    python -m lib.vision.shards FOLDER --workers 8
+    python -m lib.vision.extract_shards FOLDER --workers 8
 
 Each shard's features go to a file of their own, written under a temporary name and renamed: a worker that dies loses
 the shard it was at, which another one does again. At the end the files are taken into the feature cache, where
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.base.feature_store import FeatureStore
+from lib.base.files import atomic_path
+from lib.base.workers import on_workers
 from lib.data import load
-from lib.data.feature_store import FeatureStore
-from lib.data.paths import atomic_path
-from lib.data.workers import on_workers
 from lib.vision.extract import KINDS, extract_features, feature_folder
 
 
@@ -97,7 +97,7 @@ def _rows(part: Path, fingerprints: list[str]) -> np.ndarray:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m lib.vision.shards", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m lib.vision.extract_shards", description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, metavar="FOLDER", help="folder of WebDataset shards (*.tar)")
     parser.add_argument("--encoder", default="efficientnet_lite0", help="default: efficientnet_lite0")
     parser.add_argument("--kind", default="global", choices=KINDS, help="default: global")

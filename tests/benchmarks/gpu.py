@@ -23,9 +23,9 @@ from lib.evaluation import evaluate
 from lib.losses import max_of_hinges, streaming
 from lib.losses.streaming.engines import why_no_kernels
 from lib.models import JointEmbedding
+from lib.models.gru import GRUEncoder
 from lib.models.joint_embedding import PooledBranch, Projection
 from lib.models.pooling import last_pool
-from lib.text.gru import GRUEncoder
 from lib.training import Pairs
 from lib.training.throughput import ahead, fused_adamw, pad_to_multiple, resident, train_step
 from tests.benchmarks.losses import PRODUCTS

@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lib.base.files import ROOT
 from lib.evaluation.hashing import HammingRanking, hamming_search, pack
 from lib.evaluation.labels import mean_average_precision
-from lib.models.crcgs import CategoryNetwork, HashLayer
-from lib.models.generators import FeatureGenerator, Generators
-from lib.report.metrics import ROOT
 from lib.run.profile import load_profile
-from lib.training.categories import CategoryConfig, HashedNetwork, LabelledItems, dscmr, fit_categories, hashing
-from lib.training.crcgs import CrcgsObjective, CrcgsWeights, fit_generator
+from lib.systems.crcgs.categories import CategoryConfig, HashedNetwork, LabelledItems, dscmr, fit_categories, hashing
+from lib.systems.crcgs.generators import FeatureGenerator, Generators
+from lib.systems.crcgs.networks import CategoryNetwork, HashLayer
+from lib.systems.crcgs.objective import CrcgsObjective, CrcgsWeights, fit_generator
 from lib.vision import extract_features
 from tests.benchmarks.floor import memory_rate, product_rate
 

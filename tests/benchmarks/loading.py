@@ -21,7 +21,7 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from lib.data.feature_store import FeatureStore
+from lib.base.feature_store import FeatureStore
 from lib.training.batches import Pairs
 from lib.vision.pixels import read_pixels
 from tests.benchmarks.floor import picture

@@ -22,9 +22,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lib.losses import max_of_hinges
 from lib.models import JointEmbedding
+from lib.models.gru import GRUEncoder
 from lib.models.joint_embedding import PooledBranch, Projection
 from lib.models.pooling import last_pool
-from lib.text.gru import GRUEncoder
 from lib.training import Pairs
 from lib.training.batches import Batch
 from lib.training.throughput import fast_recurrence, fused_adamw, train_step

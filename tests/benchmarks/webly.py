@@ -19,18 +19,19 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lib.base.files import ROOT
 from lib.data.corpus import ImageFiles
 from lib.data.leaks import perceptual_hashes
 from lib.evaluation import paired_bootstrap
 from lib.losses import sum_of_hinges
-from lib.models import webly_embedding
-from lib.report.metrics import ROOT, read_metrics
+from lib.report.rows import read_metrics
 from lib.run import notebook
 from lib.run.profile import load_profile
-from lib.text.pos import NounsAndVerbs
+from lib.systems.webly import webly_embedding
+from lib.systems.webly.nouns_and_verbs import NounsAndVerbs
+from lib.systems.webly.objective import WeblyObjective, clean_pairs, mixed_pairs, web_pairs
 from lib.text.transformer import MiniLM
 from lib.training import Pairs, TrainConfig, fit, validate
-from lib.training.webly import WeblyObjective, clean_pairs, mixed_pairs, web_pairs
 from lib.vision import extract_features
 
 # Pictures of training, validation and test; five captions each. COCO has a few more captions.

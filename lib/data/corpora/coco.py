@@ -3,9 +3,9 @@
 from collections import defaultdict
 from pathlib import Path
 
+from lib.data.corpora.karpathy import read_karpathy
+from lib.data.corpora.reading import Items, check_choice, corpus_root, find
 from lib.data.corpus import Corpus
-from lib.data.karpathy import read_karpathy
-from lib.data.reading import Items, check_choice, corpus_root, find
 
 SPLIT_OF = {"train": "train", "val": "val", "test": "test", "restval": "train"}
 

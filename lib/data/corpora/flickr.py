@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from lib.data.corpora.karpathy import read_karpathy
+from lib.data.corpora.reading import Items, check_choice, check_split, corpus_root, find
 from lib.data.corpus import SPLITS, Corpus
-from lib.data.karpathy import read_karpathy
-from lib.data.reading import Items, check_choice, check_split, corpus_root, find
 
 PHOTOS_HINT = "photos=False loads the texts alone."
 OFFICIAL_8K = {"test": "testImages", "val": "devImages", "train": "trainImages"}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.flickr import read_tokens
-from lib.data.reading import Items, corpus_root, find
+from lib.data.corpora.flickr import read_tokens
+from lib.data.corpora.reading import Items, corpus_root, find
 
 FILES = {"expert": "ExpertAnnotations.txt", "crowd": "CrowdFlowerAnnotations.txt"}
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lib.data.corpus import SPLITS, Corpus
-from lib.data.reading import (
+from lib.data.corpora.reading import (
     FALLBACKS,
     IMAGE_SUFFIXES,
     Items,
@@ -21,6 +20,7 @@ from lib.data.reading import (
     held_out,
     listing,
 )
+from lib.data.corpus import SPLITS, Corpus
 
 UNDECODABLE = ("repair", "drop")
 

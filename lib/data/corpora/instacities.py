@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.data.corpora.folder import UNDECODABLE, Sidecars, add_sidecars
+from lib.data.corpora.reading import FALLBACKS, Items, check_choice, corpus_root, find, held_out
 from lib.data.corpus import Corpus
-from lib.data.folder import UNDECODABLE, Sidecars, add_sidecars
-from lib.data.reading import FALLBACKS, Items, check_choice, corpus_root, find, held_out
 
 CITIES = (
     "chicago", "london", "losangeles", "melbourne", "miami", "newyork", "sanfrancisco", "singapore", "sydney", "toronto"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.data.reading import Items
+from lib.data.corpora.reading import Items
 
 SOURCE = "https://cs.stanford.edu/people/karpathy/deepimagesent/ (caption_datasets.zip)"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.data.corpora.reading import Items, check_choice, corpus_root, find, find_optional
 from lib.data.corpus import Corpus
-from lib.data.reading import Items, check_choice, corpus_root, find, find_optional
 
 PHOTOS_HINT = "photos=False loads tags and labels alone."
 

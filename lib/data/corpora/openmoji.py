@@ -8,7 +8,7 @@ are in one group when
 - their names are equal once words of gender, age of children, hair and direction are removed ("man running",
   "woman running facing right"), see `sign_name`; or
 - both show families or couples (Unicode subgroup "family", or a name that starts with "family"); or
-- they are drawn alike, as the flags of Norway and Svalbard are, see `lib.data.openmoji_twins`.
+- they are drawn alike, as the flags of Norway and Svalbard are, see `lib.data.corpora.openmoji_twins`.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.base.files import atomic_path, cache_dir
+from lib.data.corpora.openmoji_twins import TWINS
 from lib.data.corpus import Corpus, ImageFiles
-from lib.data.openmoji_twins import TWINS
-from lib.data.paths import atomic_path, cache_dir
 
 TEST, VAL = 500, 200
 # A test of 500 pictures should not hold 26 families that differ by one child: larger groups are for training.

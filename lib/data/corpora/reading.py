@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lib.base.files import data_dir
 from lib.data.corpus import SPLITS, Corpus, ImageFiles
-from lib.data.paths import data_dir
-from lib.data.registry import read_entry
+from lib.data.obtain.registry import read_entry
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # Tried in this order where a text is no UTF-8. Which one is right is a guess: GB18030 refuses an accented letter of a
@@ -52,7 +52,7 @@ def find_optional(root: Path, *candidates: str) -> Path | None:
 
 
 def how_to_get(name: str) -> str:
-    """One sentence out of data/registry.yaml: what to do to have this corpus."""
+    """One sentence out of registry.yaml: what to do to have this corpus."""
     return f"To get it: {read_entry(name).obtain}"
 
 

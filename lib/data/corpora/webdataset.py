@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from lib.data.corpora.folder import UNDECODABLE, Sidecars, corpus_of, parse_texts
+from lib.data.corpora.reading import FALLBACKS, IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root
 from lib.data.corpus import Corpus, open_image
-from lib.data.folder import UNDECODABLE, Sidecars, corpus_of, parse_texts
-from lib.data.reading import FALLBACKS, IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root
 
 BLOCK = tarfile.BLOCKSIZE
 

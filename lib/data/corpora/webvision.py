@@ -7,8 +7,8 @@ the synset of the query. The 50,000 validation pictures have labels by people an
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from lib.data.corpora.reading import Items, check_choice, corpus_root, find, find_optional
 from lib.data.corpus import Corpus
-from lib.data.reading import Items, check_choice, corpus_root, find, find_optional
 
 SYNSETS = 1000
 

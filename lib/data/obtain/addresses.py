@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lib.data.reading import clean, decode
+from lib.data.corpora.reading import clean, decode
 
 ADDRESS = re.compile(r"https?://[^\s/]", re.IGNORECASE)  # and no file://, which a downloader might open
 

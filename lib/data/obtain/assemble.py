@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.data.addresses import Listed, read_list
-from lib.data.paths import atomic_path, cache_dir
+from lib.base.files import atomic_path, cache_dir
+from lib.data.obtain.addresses import Listed, read_list
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from PIL import Image
 from tqdm.auto import tqdm
 
+from lib.base.files import atomic_path
 from lib.data.corpus import Corpus
-from lib.data.download import WEB_PAGE
-from lib.data.paths import atomic_path
+from lib.data.obtain.download import WEB_PAGE
 
 BATCH = 512  # pictures in flight: bounds memory for corpora of millions
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
-from lib.data.paths import atomic_path
-from lib.data.registry import RemoteFile
+from lib.base.files import atomic_path
+from lib.data.obtain.registry import RemoteFile
 
 if TYPE_CHECKING:
     import requests

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lib.data.download import DownloadError, download, verify
-from lib.data.paths import atomic_path
-from lib.data.registry import Entry, RemoteFile, there
-from lib.data.unpack import unpack
+from lib.base.files import atomic_path
+from lib.data.obtain.download import DownloadError, download, verify
+from lib.data.obtain.registry import Entry, RemoteFile, there
+from lib.data.obtain.unpack import unpack
 
 RECORD = ".get.json"  # what was verified and unpacked, so that a second call is a matter of a moment
 

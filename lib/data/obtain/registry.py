@@ -1,4 +1,4 @@
-"""data/registry.yaml read and checked: where each corpus comes from, what it weighs, and what may be done with it."""
+"""registry.yaml read and checked: where each corpus comes from, what it weighs, and what may be done with it."""
 
 import re
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lib.data.paths import REPOSITORY, data_dir
+from lib.base.files import data_dir
 
-REGISTRY = REPOSITORY / "data" / "registry.yaml"
+REGISTRY = Path(__file__).with_name("registry.yaml")
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MD5 = re.compile(r"[0-9a-f]{32}")  # where nobody states a better checksum: it finds accidents, not intent
@@ -34,7 +34,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the registry says about one corpus; the comment at the top of data/registry.yaml explains the fields."""
+    """What the registry says about one corpus; the comment at the top of registry.yaml explains the fields."""
 
     name: str
     title: str

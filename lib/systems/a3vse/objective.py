@@ -1,7 +1,7 @@
 """Learning from few captions and the regional semantics of the other pictures: our reconstruction of A3VSE.
 
-Huang et al. 2019; what is certain and what is ours: see `lib.models.a3vse`. One objective with four terms serves the
-method and its baselines: a term whose weight is 0 is not computed.
+Huang et al. 2019; what is certain and what is ours: see `lib.systems.a3vse.model`. One objective with four terms
+serves the method and its baselines: a term whose weight is 0 is not computed.
 """
 
 from collections import defaultdict
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lib.losses.adversarial import domain_accuracy, domain_loss, reversal_ramp, reverse_gradient
-from lib.losses.weak import soft_alignment, weighted_hinges
+from lib.systems.a3vse.adversarial import domain_accuracy, domain_loss, reversal_ramp, reverse_gradient
+from lib.systems.a3vse.losses import soft_alignment, weighted_hinges
 from lib.training.batches import Batch, Pairs, epoch_seed
 from lib.training.loop import Loss
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.base.device import resolve_device
 from lib.evaluation.categories import CLEAN, evaluate_categories
 from lib.losses import info_nce
 from lib.losses.category import (
@@ -20,7 +21,7 @@ from lib.losses.category import (
     shared_labels,
 )
 from lib.training.batches import epoch_seed
-from lib.training.loop import History, resolve_device
+from lib.training.loop import History
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.base.device import resolve_device
 from lib.losses.category import discriminative_loss
-from lib.losses.generative import (
+from lib.systems.crcgs.categories import CategoryConfig, LabelledItems
+from lib.systems.crcgs.generators import FeatureGenerator, Generators
+from lib.systems.crcgs.losses import (
     discrimination_loss,
     feature_distillation,
     fooling_loss,
     generative_contrast,
     support_set_loss,
 )
-from lib.models.crcgs import Discriminator
-from lib.models.generators import FeatureGenerator, Generators
+from lib.systems.crcgs.networks import Discriminator
 from lib.training.batches import epoch_seed
-from lib.training.categories import CategoryConfig, LabelledItems
-from lib.training.loop import History, resolve_device
+from lib.training.loop import History
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""One adapter a collection, and what they share; `lib.data.load` calls them by name."""

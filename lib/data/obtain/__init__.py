@@ -1,0 +1,1 @@
+"""How a collection gets onto the disk: registry, download, unpacking, checks, assembly from lists of addresses."""

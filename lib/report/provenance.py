@@ -1,0 +1,67 @@
+"""Where a number comes from: the commit, the versions of the packages, the device."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from lib.base.files import ROOT
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "gensim",
+    "onnxruntime",
+    "timm",
+    "sentence-transformers",
+)
+
+
+def commit(root: Path = ROOT) -> str:
+    """Git commit of `root`, ending in `-dirty` if lib or notebooks differ from it; `unknown: <reason>` without git."""
+    try:
+        git = ["git", "-C", str(root)]
+        ask = {"capture_output": True, "text": True, "check": True, "timeout": 60}
+        top, head = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], **ask).stdout.split("\n")[:2]
+        if Path(top).resolve() != root.resolve():
+            return "unknown: lib is not at the top of a git checkout"
+        dirty = subprocess.run([*git, "status", "--porcelain", "--", "lib", "notebooks"], **ask).stdout.strip()
+    except FileNotFoundError:
+        return "unknown: git is not installed"
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip().splitlines() or ["git failed"])[0]
+        return f"unknown: {reason.replace(str(root), '.')}"
+    return head + ("-dirty" if dirty else "")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of those PACKAGES that are installed, without importing any."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # the rooms that need torch only also run where the rest is absent
+    return found
+
+
+def device_name(device=None) -> str:
+    """Name of the GPU if `device` (None, "auto" or a torch device) means one, else of the processor."""
+    torch = sys.modules.get("torch")  # a notebook that used a GPU has imported it; do not import it for the name
+    kind = "auto" if device is None else str(device)
+    if torch is not None and torch.cuda.is_available() and (kind == "auto" or kind.startswith("cuda")):
+        index = torch.device(kind).index if kind.startswith("cuda") else None
+        return torch.cuda.get_device_name(index)
+    if kind not in ("auto", "cpu"):
+        return kind
+    name = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = models[0].partition(":")[2].strip() if models else name
+    return f"{name or platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,29 @@
+"""Webly supervised joint embedding (Mithun et al., ACM MM 2018): few captions, many pictures that only carry tags."""
+
+from lib.systems.webly.model import webly_embedding
+from lib.systems.webly.nouns_and_verbs import NounsAndVerbs
+from lib.systems.webly.objective import (
+    TaggedPairs,
+    WeblyChoices,
+    WeblyObjective,
+    clean_pairs,
+    mixed_pairs,
+    two_stages,
+    web_pairs,
+)
+from lib.systems.webly.tag_vectors import TagVectors
+from lib.systems.webly.web_pictures import web_pictures
+
+__all__ = [
+    "NounsAndVerbs",
+    "TagVectors",
+    "TaggedPairs",
+    "WeblyChoices",
+    "WeblyObjective",
+    "clean_pairs",
+    "mixed_pairs",
+    "two_stages",
+    "web_pairs",
+    "web_pictures",
+    "webly_embedding",
+]
