@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("LIB_FITS", "off")  # what a test trains, it trains; tests of the store switch it on
 
 import pytest
 import torch

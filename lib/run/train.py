@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from lib.base import checkpoint
 from lib.data import load
 from lib.losses import streaming
 from lib.models.joint_embedding import JointEmbedding, Projection
 from lib.report import rows as metrics
 from lib.text.transformer import MiniLM
-from lib.training import Pairs, TrainConfig, checkpoint, sharded, validate
+from lib.training import Pairs, TrainConfig, sharded, validate
 from lib.training.distributed import fit_ranks, whole_batch
 from lib.training.processes import process_group, rank_and_ranks
 from lib.vision import extract_features
