@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lib.text.tokens import Tokens
 
-__all__ = ["RetrievalModel", "Texts", "Tokens"]
+__all__ = ["RetrievalModel", "Texts", "Tokens", "vectors", "word_ids"]
 
 Texts = Tensor | Tokens  # feature vectors (T, F), or word ids (T, L) and their lengths (T,)
 
@@ -29,3 +29,17 @@ class RetrievalModel(Protocol):
     def __call__(self, images: Tensor, sentences: Texts, /) -> Tensor:
         """Return how well each image matches each sentence (N, T), more is better."""
         ...
+
+
+def word_ids(texts: Texts, reader: str) -> Tokens:
+    """Return what a model that reads words was given; TypeError naming the model where it was given vectors."""
+    if isinstance(texts, Tensor):
+        raise TypeError(f"{reader} reads Tokens (word ids and lengths), not vectors {tuple(texts.shape)}")
+    return Tokens(*texts)
+
+
+def vectors(texts: Texts, reader: str) -> Tensor:
+    """Return what a model that takes vectors was given; TypeError naming the model where it was given `Tokens`."""
+    if not isinstance(texts, Tensor):
+        raise TypeError(f"{reader} takes vectors of texts, not Tokens (word ids and lengths)")
+    return texts
