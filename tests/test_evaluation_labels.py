@@ -7,8 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
-from torchmetrics.retrieval import RetrievalMAP, RetrievalPrecision
 
 from lib.evaluation import map_at_r, mean_average_precision, precision_at_k
 from lib.evaluation.labels import _keys, _sort
@@ -83,7 +81,11 @@ def shares_label(query_labels, gallery_labels):
     return (query_labels[:, None] & gallery_labels).any(2)
 
 
+@pytest.mark.slow
 def test_agrees_with_scikit_learn_and_torchmetrics_where_nothing_ties():
+    from sklearn.metrics import average_precision_score
+    from torchmetrics.retrieval import RetrievalMAP, RetrievalPrecision
+
     inputs = multi_label()
     similarity, relevant = (1 + cosine(*inputs[:2])) / 2, shares_label(*inputs[2:])
     result = mean_average_precision(*inputs)
