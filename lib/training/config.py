@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lib.base.checked import check_fields
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -89,9 +91,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.schedule not in ("constant", "step", "cosine", "plateau"):
             raise ValueError(f"schedule must be 'constant', 'step', 'cosine' or 'plateau', got {self.schedule!r}")
-        for name in ("epochs", "batch_size", "learning_rate", "decay_every", "clip_norm"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        check_fields(
+            self,
+            positive=["epochs", "batch_size", "learning_rate", "decay_every", "clip_norm", "patience"],
+            not_negative=["weight_decay", "warmup_steps", "seed"],
+        )
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """Return the learning rate of optimiser step `step`, counted from 0; without what a plateau takes away."""
