@@ -1,6 +1,5 @@
 """Fits are kept: taken where they are the same, trained where they are not, resumed to the same bits."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -12,26 +11,16 @@ import pytest
 import torch
 
 from lib.base import fit_store
-from lib.base.device import autocast
 from lib.losses import InfoNCE, info_nce, max_of_hinges, sum_of_hinges
 from lib.systems.a3vse import A3VSEObjective
 from lib.systems.crcgs import CrcgsObjective, CrcgsWeights, FeatureGenerator, Generators, SearchedItems, category_config
 from lib.training import TrainConfig, fit
 from tests import test_systems_a3vse as a3vse
 from tests import test_systems_crcgs as crcgs
+from tests.conftest import Interrupted
 from tests.test_training import CONFIG, linked, model, weights
 
 QUIET = {"device": "cpu", "progress": False}
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    """A store of its own, whose progress is written after every step."""
-    monkeypatch.setenv("LIB_CACHE", str(tmp_path))
-    monkeypatch.setenv("LIB_FITS", "on")
-    monkeypatch.setattr(fit_store, "PAUSE", 0.0)
-    monkeypatch.setattr(fit_store, "PART", 0)
-    return tmp_path / "fits"
 
 
 def counted(what) -> tuple[dict[str, int], object]:
@@ -88,27 +77,6 @@ def test_whatever_decides_the_outcome_makes_another_fit(store, what):
     assert kinds == {"trained": 1}
     kinds, _ = counted(OTHERS[what])
     assert kinds == {"taken": 1}
-
-
-class Interrupted(Exception):
-    pass
-
-
-@pytest.fixture
-def stop_at(monkeypatch):
-    """A function that lets the process die, as it were, in the n-th training step from now; 0: never."""
-
-    def at(n: int) -> None:
-        steps = itertools.count(1)
-
-        def dying(device, wanted):
-            if next(steps) == n:
-                raise Interrupted
-            return autocast(device, wanted)
-
-        monkeypatch.setattr("lib.training.loop.autocast", dying)
-
-    return at
 
 
 class Similarity(torch.nn.Module):
@@ -173,9 +141,9 @@ import os, signal, sys
 import torch
 torch.set_num_threads(1)
 from lib.base import fit_store
-from lib.base.device import autocast
 from lib.losses import info_nce
 from lib.training import TrainConfig, fit
+from tests.conftest import Interrupted
 from tests.test_training import CONFIG, linked, model, weights
 fit_store.PAUSE, fit_store.PART = 0.0, 0
 kill_at, written = int(sys.argv[1]), 0
