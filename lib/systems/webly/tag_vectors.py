@@ -47,3 +47,12 @@ class TagVectors:
             if known:
                 means[i] = np.mean(known, axis=0)
         return means
+
+
+def tags_as_sentences(tags: Sequence[Sequence[str]], encoder: Encoder) -> np.ndarray:
+    """Vectors (N, dim) float32 of the tags of N images, each list read as one sentence; zeros where there is no tag."""
+    vectors = np.zeros((len(tags), encoder.dim), dtype=np.float32)
+    tagged = [i for i, of_image in enumerate(tags) if of_image]
+    if tagged:
+        vectors[tagged] = encoder.transform([" ".join(tags[i]) for i in tagged])
+    return vectors
