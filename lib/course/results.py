@@ -57,7 +57,7 @@ class Results:
     def measure(
         self, method: str, models: Sequence[nn.Module], pairs: Mapping[str, Pairs], setting: str, device: str = "auto"
     ) -> None:
-        """Score trained models, one a seed, on pairs["test"] and, if there are any, pairs["val"]; print the recall sums."""
+        """Score trained models, one a seed, on pairs["test"] and on pairs["val"] if there is one; print recall sums."""
         scores = [validate(model, pairs["test"], device=device) for model in models]
         reached, said = None, ""
         if "val" in pairs:
