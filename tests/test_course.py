@@ -31,21 +31,21 @@ def test_added_scores_become_rows():
 
 
 def test_measuring_is_validating(capsys):
-    results = Results("toy", "test", ("rsum",))
+    results = Results("toy", "test", ("rsum",), device="cpu")
     draw = torch.Generator().manual_seed(0)
     pairs = {
         split: Pairs(torch.randn(20, 6, generator=draw), torch.randn(20, 4, generator=draw), torch.arange(20))
         for split in ("val", "test")
     }
     models = [linear_model(6, 4, 3, seed=seed) for seed in (0, 1)]
-    results.measure("ours", models, pairs, "linear maps", device="cpu")
+    results.measure("ours", models, pairs, "linear maps")
     expected = {
         split: [validate(model, pairs[split], device="cpu").as_dict()["rsum"] for model in models] for split in pairs
     }
     assert results.rows[0]["values"] == expected["test"]
     assert results.on_validation["ours"] == pytest.approx(sum(expected["val"]) / 2)
-    assert results.models["ours"] == models
-    results.measure("blind", models[:1], {"test": pairs["test"]}, "no validation", device="cpu")
+    assert results.measured["ours"] == (models, pairs)
+    results.measure("blind", models[:1], {"test": pairs["test"]}, "no validation")
     assert "blind" not in results.on_validation
     said = capsys.readouterr().out.splitlines()
     assert [line.index("test") for line in said] == [said[0].index("test")] * 2  # one column

@@ -130,7 +130,7 @@ def test_from_cca_ranks_as_cca_does():
 
 def test_gru_model_reads_words_that_it_is_given(corpus):
     words = torch.randn(11, 5, generator=torch.Generator().manual_seed(0))
-    model = gru_model(6, len(words), 5, 8, word_vectors=words, seed=0)
+    model = gru_model(6, len(words), 8, word_vectors=words, seed=0)
     torch.testing.assert_close(model.sentence.encoder.embed.weight.detach()[1:], words[1:])
     ids, lengths = torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([3, 2])
     with torch.no_grad():

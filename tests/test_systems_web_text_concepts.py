@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lib.evaluation import mean_average_precision, precision_at_k
-from lib.systems.web_text import concept_scores, concepts, relevance, spellings, text_embeddings
+from lib.systems.web_text import concept_metrics, concept_scores, concepts, relevance, spellings, text_embeddings
 from lib.text.preprocessing import preprocess
 
 
@@ -48,6 +48,11 @@ def test_scores_are_those_of_the_evaluation(make, cosine):
     assert found["p5"] == precision_at_k(queries, pictures, own, relevant, k=5, cosine=cosine)
     assert found["map"] == mean_average_precision(queries, pictures, own, relevant, cosine=cosine)
     assert len(found["map"].per_query) == 4
+
+
+def test_what_is_reported_of_both_kinds_of_queries():
+    found = concept_metrics({"simple": {"p5": 0.5, "map": 0.25}, "complex": {"p5": 0.75, "map": 0.125}})
+    assert found == {"map_t2i": 0.25, "p5_simple": 0.5, "p5_complex": 0.75}
 
 
 def test_every_embedding_learns_and_has_its_size():

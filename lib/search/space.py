@@ -32,9 +32,3 @@ def learn_space(train: Pairs, val: Pairs | None, epochs: int = 15, seed: int = 0
 def image_vectors(model: JointEmbedding, features: Tensor) -> Tensor:
     """Unit vectors (N, dim) of image features (N, D)."""
     return model.encode_images(features)
-
-
-@torch.no_grad()
-def sentence_vectors(model: JointEmbedding, vectors: Tensor) -> Tensor:
-    """Unit vectors (M, dim) of MiniLM vectors (M, 384)."""
-    return model.encode_sentences(vectors)

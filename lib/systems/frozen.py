@@ -131,8 +131,8 @@ def from_cca(cca: CCA, dropout: float = 0.0, text_dropout: float | None = None, 
 def gru_model(
     image_dim: int,
     vocabulary_size: int,
-    word_dim: int,
     dim: int,
+    word_dim: int = 300,
     dropout: float = 0.0,
     word_vectors: Tensor | None = None,
     seed: int | None = None,
@@ -142,13 +142,14 @@ def gru_model(
     Args:
         image_dim: size of the frozen image features.
         vocabulary_size: number of different words.
-        word_dim: size of the word vectors.
         dim: of the joint space, and of the GRU's state, whose last one is the sentence.
+        word_dim: size of the word vectors (300 in the papers), where none are given.
         dropout: share of the image features that training hides.
-        word_vectors: (vocabulary_size, word_dim) first weights of the words; None for random ones.
+        word_vectors: (vocabulary_size, W) first weights of the words; None for random ones.
         seed: of the weights; None goes on with PyTorch's random state.
     """
     if seed is not None:
         torch.manual_seed(seed)
+    word_dim = word_dim if word_vectors is None else word_vectors.shape[1]
     encoder = GRUEncoder(vocabulary_size, word_dim, dim, pretrained=word_vectors)
     return JointEmbedding(Projection(image_dim, dim, dropout=dropout), PooledBranch(encoder, last_pool))

@@ -5,7 +5,7 @@ part.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -66,3 +66,8 @@ def concept_scores(queries, pictures, relevant, cosine: bool = True) -> dict:
     own = torch.eye(len(queries), dtype=torch.bool)
     given = (queries, pictures, own, relevant)
     return {"p5": precision_at_k(*given, k=5, cosine=cosine), "map": mean_average_precision(*given, cosine=cosine)}
+
+
+def concept_metrics(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return map_t2i (of single concepts), p5_simple and p5_complex from `concept_scores` of both kinds of queries."""
+    return {"map_t2i": scores["simple"]["map"]} | {f"p5_{kind}": of_kind["p5"] for kind, of_kind in scores.items()}

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 class Encoder(Protocol):
@@ -49,10 +51,10 @@ class TagVectors:
         return means
 
 
-def tags_as_sentences(tags: Sequence[Sequence[str]], encoder: Encoder) -> np.ndarray:
-    """Vectors (N, dim) float32 of the tags of N images, each list read as one sentence; zeros where there is no tag."""
-    vectors = np.zeros((len(tags), encoder.dim), dtype=np.float32)
+def tags_as_sentences(tags: Sequence[Sequence[str]], encoder: Encoder) -> Tensor:
+    """Vectors (N, dim) of the tags of N images, each list read as one sentence; zeros where there is no tag."""
+    vectors = torch.zeros(len(tags), encoder.dim)
     tagged = [i for i, of_image in enumerate(tags) if of_image]
     if tagged:
-        vectors[tagged] = encoder.transform([" ".join(tags[i]) for i in tagged])
+        vectors[tagged] = torch.from_numpy(np.array(encoder.transform([" ".join(tags[i]) for i in tagged])))
     return vectors
