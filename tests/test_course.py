@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.course import Results, seconds
+from lib.course import Results, seconds, timing
 from lib.evaluation import evaluate, paired_bootstrap
 from lib.systems.frozen import linear_model
 from lib.training import Pairs, validate
@@ -62,7 +62,11 @@ def test_differences_are_kept():
     assert results.differences == {("a", "b", "t2i_r1"): expected}
 
 
-def test_the_shortest_of_some_runs():
+@pytest.mark.parametrize(("device", "clock"), [(None, "perf_counter"), (torch.device("cpu"), "process_time")])
+def test_the_shortest_of_some_runs(device, clock, monkeypatch):
     ticks, done = iter([0.0, 5.0, 10.0, 12.0, 20.0, 29.0]), []
-    assert seconds(lambda: done.append(1), repeats=3, clock=lambda: next(ticks)) == 2.0
+    monkeypatch.setattr(timing.time, clock, lambda: next(ticks))
+    found = seconds(lambda: done.append(1), 3, device)
+    monkeypatch.undo()
+    assert found == 2.0
     assert len(done) == 3
