@@ -239,3 +239,12 @@ def test_the_paper_s_numbers_are_the_defaults():
 def test_parts_that_do_not_fit_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         replace(web(50), **change)
+
+
+def test_shared_words_are_read_by_one_branch():
+    shared, apart = (webly_embedding(20, 15, 15, dim=8, shared=way, seed=3) for way in (True, False))
+    assert shared.tag is shared.sentence
+    assert apart.tag is not apart.sentence
+    assert torch.equal(weights(shared.image), weights(apart.image))  # the seed is of the weights
+    torch.manual_seed(3)
+    assert torch.equal(weights(webly_embedding(20, 15, 15, dim=8)), weights(apart))
