@@ -141,7 +141,8 @@ import lib, lib.search
 from lib.base.files import cache_dir, data_dir
 from lib.data.obtain.registry import read_registry
 from lib.report.published import load_published
-print(Path(lib.__file__).parent, len(read_registry()), len(load_published()), cache_dir("features"), data_dir(), sep="\\n")
+print(Path(lib.__file__).parent, len(read_registry()), len(load_published()), sep="\\n")
+print(cache_dir("features"), data_dir(), sep="\\n")
 print(len((Path(lib.search.__file__).parent / "page.html").read_text(encoding="utf-8")))
 """
     variables = {name: value for name, value in os.environ.items() if name not in ("LIB_CACHE", "DATA")}
