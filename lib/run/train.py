@@ -16,15 +16,15 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from lib.base import checkpoint
 from lib.data import CORPORA, load
 from lib.losses import streaming
-from lib.models.joint_embedding import JointEmbedding, Projection
 from lib.report import rows as metrics
+from lib.systems.frozen import frozen_pairs, linear_model
 from lib.text.transformer import MiniLM
-from lib.training import Pairs, TrainConfig, checkpoint, sharded, validate
+from lib.training import TrainConfig, sharded, validate
 from lib.training.distributed import fit_ranks, whole_batch
 from lib.training.processes import process_group, rank_and_ranks
-from lib.vision import extract_features
 
 LOSSES = {
     "info_nce": sharded.info_nce,
@@ -68,9 +68,8 @@ def train(options: argparse.Namespace) -> None:
             dist.barrier()
         if rank > 0:
             corpus, pairs = _load(options.corpus, device)
-        torch.manual_seed(options.seed)
-        sides = [Projection(x.shape[-1], options.dim) for x in (pairs["train"].images, pairs["train"].texts)]
-        model = JointEmbedding(*sides)
+        sizes = (x.shape[-1] for x in (pairs["train"].images, pairs["train"].texts))
+        model = linear_model(*sizes, options.dim, seed=options.seed)
         config = TrainConfig(
             options.epochs, options.batch_size, options.rate, schedule="cosine", warmup_steps=10, seed=options.seed
         )
@@ -81,7 +80,7 @@ def train(options: argparse.Namespace) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         checkpoint.save(options.out / "model.pt", {"run": _settings(options), "model": model.state_dict()})
         setting = f"batch {options.batch_size}, {options.epochs} epochs"
-        rows = [metrics.row(options.loss, options.corpus, setting, m, [v]) for m, v in scores.as_dict().items()]
+        rows = metrics.rows(options.loss, options.corpus, setting, [scores], tuple(scores.as_dict()))
         about = {"protocol": str(scores.protocol), "corpus": corpus, "started": started, "device": device}
         metrics.write_metrics(options.out / "metrics.json", rows, notebook="lib.run.train", **about)
         print(f"ranks: {ranks}, {time.time() - started:.0f} s, {options.out / 'metrics.json'}\n{scores}")
@@ -92,15 +91,10 @@ def _settings(options: argparse.Namespace) -> dict:
 
 
 def _load(name: str, device: torch.device) -> tuple:
-    """The corpus, and the pairs of its splits: frozen features of pictures, memory-mapped, and of sentences."""
+    """The corpus, and the pairs of its splits; the features stay on disk, where all processes read them."""
     corpus, sentences = load(name), MiniLM(device=str(device))
-    pairs = {}
-    for split in ("train", "val", "test"):
-        part = corpus.select(split)
-        texts, image_of_text = part.texts()
-        images = extract_features(part.images, device=str(device), progress=False)
-        pairs[split] = Pairs(images, torch.tensor(sentences.transform(texts)), torch.tensor(image_of_text))
-    return corpus, pairs
+    options = {"encoder": sentences, "in_memory": False, "device": str(device)}
+    return corpus, {split: frozen_pairs(corpus, split, **options) for split in ("train", "val", "test")}
 
 
 if __name__ == "__main__":
