@@ -101,6 +101,8 @@ def test_agrees_with_scikit_learn_and_torchmetrics_where_nothing_ties():
 
 
 def test_scikit_learn_differs_where_scores_tie():
+    from sklearn.metrics import average_precision_score
+
     scores, relevant = [1.0, 1.0], [True, False]
     assert average_precision_score(relevant, scores) == 0.5  # both tied items come in one step
     assert mean_average_precision(*one_query(scores, relevant), cosine=False) == 0.75  # (1 + 1/2) / 2

@@ -37,6 +37,11 @@ def positive_pairs(similarity: Tensor, positives: Tensor) -> tuple[Tensor, Tenso
     return image, text
 
 
+def at_least_float32(vectors: Tensor) -> Tensor:
+    """Return the vectors in float32, or in float64 if they are: half precision tells cosines apart too badly."""
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+
+
 def mean_of_smallest(values: Tensor, keep: float) -> Tensor:
     """Return the mean of the smallest `keep` of the values (P,), at least one of them.
 
@@ -117,5 +122,5 @@ def soft_margin(targets: Tensor, margin: float = 0.2) -> Tensor:
         targets: (N, F) frozen vectors of the texts of a batch, one for each image.
         margin: between unrelated ones.
     """
-    directions = F.normalize(targets.float(), dim=1)
+    directions = F.normalize(at_least_float32(targets), dim=1)
     return margin * (1 - (directions @ directions.T).clamp(0, 1))

@@ -8,7 +8,7 @@ positive pairs. Only images move: negatives are the other texts of the batch, ne
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.losses.ranking import positive_pairs, soft_margin
+from lib.losses.ranking import at_least_float32, positive_pairs, soft_margin
 
 
 def soft_cross_entropy(outputs: Tensor, targets: Tensor, positives: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def cosine_loss(outputs: Tensor, targets: Tensor, positives: Tensor) -> Tensor:
     `soft_cross_entropy`, with outputs and targets of any length but zero.
     """
     image, text = _pairs(outputs, targets, positives)
-    return (1 - F.cosine_similarity(outputs[image].float(), targets[text].float())).mean()
+    return (1 - F.cosine_similarity(at_least_float32(outputs)[image], at_least_float32(targets)[text])).mean()
 
 
 def soft_triplet(outputs: Tensor, targets: Tensor, positives: Tensor, margin: float = 0.2) -> Tensor:
@@ -79,7 +79,7 @@ def soft_contrastive(outputs: Tensor, targets: Tensor, positives: Tensor, margin
 
 
 def _cosines(outputs: Tensor, targets: Tensor) -> Tensor:
-    return F.normalize(outputs.float(), dim=1) @ F.normalize(targets.float(), dim=1).T
+    return F.normalize(at_least_float32(outputs), dim=1) @ F.normalize(at_least_float32(targets), dim=1).T
 
 
 def _pairs(outputs: Tensor, targets: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,4 +87,8 @@ def _pairs(outputs: Tensor, targets: Tensor, positives: Tensor) -> tuple[Tensor,
         raise ValueError(
             f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} must be matrices of one width"
         )
-    return positive_pairs(outputs.new_empty(1).expand(len(outputs), len(targets)), positives)
+    if positives.shape != (len(outputs), len(targets)):
+        raise ValueError(
+            f"positives is {tuple(positives.shape)}, not (outputs, targets), which is {(len(outputs), len(targets))}"
+        )
+    return positive_pairs(outputs.new_empty(1).expand(positives.shape), positives)
