@@ -45,7 +45,8 @@ class Tiny(NamedTuple):
             return load(name, root, **self.options)
         from lib.data.corpora import openmoji
 
-        with mock.patch.multiple(openmoji, _signs=lambda signs=openmoji._signs()[:6]: signs, TWINS=()):
+        signs = openmoji._signs()[:6]
+        with mock.patch.multiple(openmoji, _signs=lambda: signs, TWINS=()):
             return load(name, root, **self.options)
 
 
