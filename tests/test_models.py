@@ -6,10 +6,8 @@ import torch.nn.functional as F
 
 from lib.models import (
     CCA,
-    CrossAttention,
     GeneralizedPooling,
     JointEmbedding,
-    PooledBranch,
     Projection,
     cross_attention_similarity,
     last_pool,
@@ -149,33 +147,6 @@ def test_cca_names_bad_input():
         CCA(dim=1).fit(torch.zeros(3, 2), torch.zeros(4, 2))
     with pytest.raises(ValueError, match="dim 5 exceeds"):
         CCA(dim=5).fit(torch.zeros(9, 4), torch.zeros(9, 4))
-
-
-def small_models():
-    torch.manual_seed(0)
-    tokens, lengths = torch.randint(1, 20, (5, 7)), torch.tensor([7, 1, 4, 2, 6])
-    regions = torch.randn(4, 9, 12)
-    yield (
-        JointEmbedding(
-            PooledBranch(Projection(12, 16), GeneralizedPooling()), PooledBranch(GRUEncoder(20, 6, 16), last_pool)
-        ),
-        regions,
-        (tokens, lengths),
-    )
-    yield JointEmbedding(Projection(12, 16, hidden=8), Projection(6, 16)), regions[:, 0], torch.randn(5, 6)
-    yield CrossAttention(Projection(12, 16), GRUEncoder(20, 6, 16, bidirectional=True)), regions, (tokens, lengths)
-
-
-@pytest.mark.parametrize("case", range(3))
-def test_an_embedding_does_not_depend_on_batch_mates(case):
-    model, images, texts = list(small_models())[case]
-    model.eval()
-    together = model(images, texts)
-    assert together.shape == (len(images), 5)
-    assert (together.abs() <= 1 + 1e-5).all()
-    for t in range(5):
-        one = (texts[0][t : t + 1], texts[1][t : t + 1]) if isinstance(texts, tuple) else texts[t : t + 1]
-        torch.testing.assert_close(model(images[1:2], one), together[1:2, t : t + 1])
 
 
 def test_tag_branch():
