@@ -189,7 +189,8 @@ def test_a_notebook_that_reads_the_others_is_outdated_when_their_numbers_change(
     for value in (1, 1, 2):
         rows = [metrics.row("toy", "none", "test", "r1", [value])]
         metrics.write_metrics(other, rows, notebook="01_toy", protocol="none", device="cpu")
-        hashes.add(task.Task(path, "toy", {}, tmp_path / "out", reads_others=True).inputs())
+        one = task.Task(path, "toy", {}, tmp_path / "out", reads_others=True)
+        hashes.add(one.inputs(one.made()))
     assert len(hashes) == 2
 
 
@@ -308,58 +309,6 @@ def test_the_command_exits_with_2_when_it_refuses(tmp_path):
 )
 def test_which_values_may_replace_a_literal(value, default, fits):
     assert (misfit(value, default) is None) == fits
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A small lib of its own and a notebook that imports one part of it."""
-    files = {
-        "lib/__init__.py": "",
-        "lib/used.py": "from .deep import inner\nfrom . import published\n",
-        "lib/deep/__init__.py": "",
-        "lib/deep/inner.py": 'def f():\n    """Text."""\n    return 1  # one\n',
-        "lib/published.py": "x = 1\n",
-        "lib/published.yaml": "a: 1\n",
-        "lib/unused.py": "x = 1\n",
-        "lib/lazy/__init__.py": "import importlib\ndef load(n): return importlib.import_module(f'lib.lazy.{n}')\n",
-        "lib/lazy/chosen.py": "x = 1\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).write_text(text)
-    write_toy(tmp_path, "01_toy", ["%matplotlib inline\nfrom lib import used", "def g():\n    import lib.lazy"])
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "changes"),
-    [
-        ("lib/used.py", "from .deep import inner\nx = 2\n", True),
-        ("lib/deep/inner.py", "def f():\n    return 2\n", True),
-        ("lib/deep/inner.py", 'def f():\n\n    """Other\n    text."""\n    # why\n    return 1\n', False),
-        ("lib/deep/inner.py", 'def f():\n    """Text."""; x = 1\n    return 1\n', True),
-        ("lib/published.yaml", "a: 2\n", True),
-        ("lib/lazy/chosen.py", "x = 2\n", True),
-        ("lib/unused.py", "x = 2\n", False),
-    ],
-)
-def test_the_source_hash_covers_what_the_notebook_imports(project, name, text, changes):
-    before = notebook.source_hash(project / "01_toy.ipynb", project)
-    (project / name).write_text(text)
-    assert (notebook.source_hash(project / "01_toy.ipynb", project) != before) == changes
-
-
-def test_the_source_hash_covers_code_cells_only(project):
-    path = project / "01_toy.ipynb"
-    before = notebook.source_hash(path, project)
-    nb = notebook.read(path)
-    nb.cells[0].source = "# Another heading"
-    nb.cells[1].outputs = [nbformat.v4.new_output("stream", text="printed")]
-    nbformat.write(nb, path)
-    assert notebook.source_hash(path, project) == before
-    nb.cells[1].source += "\nimport json"
-    nbformat.write(nb, path)
-    assert notebook.source_hash(path, project) != before
 
 
 def test_make_refuses_other_pythons_and_leaves_no_environment(tmp_path):

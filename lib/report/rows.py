@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lib.base.files import write_text
-from lib.report.provenance import commit, device_name, versions
+from lib.report.provenance import commit, device_name, fits, versions
 
 TEXT_KEYS = ("method", "corpus", "setting", "metric")
 ROW_KEYS = (*TEXT_KEYS, "values", "mean", "std", "interval")
@@ -130,6 +130,7 @@ def write_metrics(
             "commit": commit(),
             "versions": versions(),
             "device": device_name(device),
+            "fits": fits(),
             "corpus": None if corpus is None else corpus.name,
             "data_hash": None if corpus is None else corpus.fingerprint(),
             "protocol": protocol,
