@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lib.report import rows as metrics
 from lib.run import ProfileError, notebook, read_result, run_notebooks, task
-from lib.run.profile import misfit
+from lib.run.profile import misfit, parameters_for
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITE = """
@@ -63,7 +63,7 @@ def toys(tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebooks")
     for name, cells in TOYS.items():
         write_toy(folder, name, cells)
-    write_profile(folder, f"epochs: 5\nnotebooks: {folder}")
+    write_profile(folder, f"all:\n  epochs: 4\n  notebooks: {folder}\n'01':\n  epochs: 5\n")
     broken = folder / "user" / "kernels" / "python3"
     broken.mkdir(parents=True)
     spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "broken", "language": "python"}
@@ -195,10 +195,9 @@ def test_a_notebook_that_reads_the_others_is_outdated_when_their_numbers_change(
 
 
 @pytest.mark.notebooks
-def test_plain_papermill_takes_a_profile(tmp_path):
+def test_plain_papermill_takes_parameters(tmp_path):
     path = write_toy(tmp_path, "01_plain", ["assert epochs == 5"])
-    write_profile(tmp_path, "epochs: 5\nnot_in_this_notebook: 1")
-    command = ["-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "-f", str(tmp_path / "profiles" / "toy.yaml")]
+    command = ["-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "-y", "{epochs: 5, not_in_this_notebook: 1}"]
     subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, timeout=60, capture_output=True)
     assert notebook.read(tmp_path / "out.ipynb").cells[-1].execution_count == 4
 
@@ -224,17 +223,29 @@ def test_a_process_that_cannot_start_shows_its_log(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("profile", "message"),
     [
-        ("epocs: 5", "no notebook has a parameter 'epocs'; there are: epochs, notebooks, out_dir, rate"),
-        ("epochs: five", "01_toy.ipynb: epochs = 'five': expected int, got str"),
-        ("epochs: true", "expected int, got bool"),
-        ("rate: 1e-3", "write 1.0e-3"),
-        ("out_dir: here", "out_dir is set by the runner"),
+        ("epochs: 5", "'epochs' is no section; write parameters under `all:`"),
+        ("6: {}", 'write "06" in quotes'),
+        ("all: {epocs: 5}", "section 'all': no notebook has the parameter 'epocs'; did you mean 'epochs'?"),
+        (
+            "all: {zzz: 5}",
+            "no notebook has the parameter 'zzz'; there are: epochs, notebooks, only_here, out_dir, rate",
+        ),
+        ("'01': {epocs: 5}", "section '01': 01_toy.ipynb has not the parameter 'epocs'; did you mean 'epochs'?"),
+        ("'01': {only_here: 5}", "01_toy.ipynb has not the parameter 'only_here'; 02 has"),
+        ("'03': {epochs: 5}", "section '03': no such notebook; did you mean"),
+        ("'01': 5", "section '01': expected a mapping"),
+        ("all: {epochs: five}", "section 'all', epochs = 'five': expected int, got str (01_toy.ipynb)"),
+        ("'02': {epochs: true}", "section '02', epochs = True: expected int, got bool (02_toy.ipynb)"),
+        ("all: {rate: 1e-3}", "write 1.0e-3"),
+        ("all: {out_dir: here}", "out_dir is set by the runner"),
         ("- epochs", "must be a mapping"),
-        ("epochs: [", "is not YAML"),
+        ("all: [", "is not YAML"),
+        ("all: {epochs: 5, rate: 1.0, epochs: 6}", "'epochs' stands twice, first in line 1"),
     ],
 )
 def test_a_profile_that_does_not_fit_is_refused_before_anything_runs(tmp_path, profile, message):
     write_toy(tmp_path, "01_toy", [WRITE])
+    write_toy(tmp_path, "02_toy", [WRITE], "epochs = 3\nrate = 0.1\nonly_here = 1")
     write_profile(tmp_path, profile)
     with pytest.raises(ProfileError) as refused:
         run_notebooks("toy", out=tmp_path / "out", notebooks=tmp_path)
@@ -242,10 +253,20 @@ def test_a_profile_that_does_not_fit_is_refused_before_anything_runs(tmp_path, p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_section_comes_before_all_and_a_change_before_both():
+    declared = {Path(f"{n}_toy.ipynb"): {"epochs": 3, "rate": 0.1, "out_dir": "."} for n in ("01", "02")}
+    profile = {"all": {"epochs": 4, "rate": 0.2}, "02": {"epochs": 5}}
+    assert [*parameters_for(profile, declared).values()] == [{"epochs": 4, "rate": 0.2}, {"epochs": 5, "rate": 0.2}]
+    assert {given["epochs"] for given in parameters_for(profile, declared, {"epochs": 6}).values()} == {6}
+    with pytest.raises(ProfileError, match=r"section 'changes'.*'epoch'.*did you mean 'epochs'"):
+        parameters_for(profile, declared, {"epoch": 6})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"profile": "absent"}, "there are: openmoji, toy"),
+        ({"profile": "openmojo"}, "did you mean 'openmoji'"),
         ({"only": ["01", "07"]}, "--only 07 matches none of: 01_toy"),
         ({"jobs": 0}, "must be positive"),
     ],

@@ -199,7 +199,11 @@ def table(found: list[State]) -> str:
         lines.append(f"{profile}: " + ", ".join(f"{count} {level}" for level, count in counts.items() if count))
         for entry in entries:
             if entry.level != "right":
-                made_by = f"made {entry.written} by {entry.commit[:8]}, " if entry.commit else ""
+                made_by = (
+                    f"made {entry.written} by {entry.commit[:8]}{'-dirty' * entry.commit.endswith('-dirty')}, "
+                    if entry.commit
+                    else ""
+                )
                 since = f", since {entry.since}" if entry.since else ""
                 shown = entry.changed[:SHOWN] + [f"{len(entry.changed) - SHOWN} more"] * (len(entry.changed) > SHOWN)
                 lines.append(f"  {entry.level:8}{entry.notebook:25}{made_by}{'; '.join(shown)}{since}")
