@@ -225,14 +225,14 @@ def test_a_process_that_cannot_start_shows_its_log(tmp_path, monkeypatch):
     [
         ("epochs: 5", "'epochs' is no section; write parameters under `all:`"),
         ("6: {}", 'write "06" in quotes'),
-        ("all: {epocs: 5}", "section 'all': no notebook has the parameter 'epocs'; did you mean 'epochs'?"),
+        ("all: {epocs: 5}", "toy.yaml, section 'all': no notebook has the parameter 'epocs'; did you mean 'epochs'?"),
         (
             "all: {zzz: 5}",
             "no notebook has the parameter 'zzz'; there are: epochs, notebooks, only_here, out_dir, rate",
         ),
         ("'01': {epocs: 5}", "section '01': 01_toy.ipynb has not the parameter 'epocs'; did you mean 'epochs'?"),
         ("'01': {only_here: 5}", "01_toy.ipynb has not the parameter 'only_here'; 02 has"),
-        ("'03': {epochs: 5}", "section '03': no such notebook; did you mean"),
+        ("'03': {epochs: 5}", "section '03': no such notebook; there are: 01, 02"),
         ("'01': 5", "section '01': expected a mapping"),
         ("all: {epochs: five}", "section 'all', epochs = 'five': expected int, got str (01_toy.ipynb)"),
         ("'02': {epochs: true}", "section '02', epochs = True: expected int, got bool (02_toy.ipynb)"),

@@ -141,7 +141,7 @@ def test_results_from_before_hashes_were_kept_are_named(project):
     found = states(project)
     assert [found[profile].level for profile in ("bluer", "openmoji")] == ["unknown", "wrong"]
     assert found["bluer"].changed == ["made before hashes were kept"]
-    assert "made 2026-11-22 by cccccccc, made before hashes were kept" in stale.table(list(found.values()))
+    assert "made 2026-11-22 by cccccccc: made before hashes were kept" in stale.table(list(found.values()))
 
 
 def test_the_table_says_since_which_commit(project):

@@ -53,10 +53,12 @@ def given_to(profile: Sections, notebook: str, known: Iterable[str]) -> dict[str
     return every | profile.get(notebook.split("_")[0], {})
 
 
-def parameters_for(profile: Sections, declared: dict[Path, dict], changes: dict | None = None) -> dict[Path, dict]:
+def parameters_for(
+    profile: Sections, declared: dict[Path, dict], changes: dict | None = None, name: str = "profile"
+) -> dict[Path, dict]:
     """For each notebook (path -> names and default values) what the profile gives it, and before it the `changes`.
 
-    Raises ProfileError that lists every misfit.
+    Raises ProfileError that lists every misfit; `name` is that of the profile's file.
     """
     problems = [
         f"{path.name}: the parameters cell has no out_dir" for path in declared if "out_dir" not in declared[path]
@@ -65,10 +67,11 @@ def parameters_for(profile: Sections, declared: dict[Path, dict], changes: dict 
     for section, values in {**profile, "changes": changes or {}}.items():
         paths = list(declared) if section in (ALL, "changes") else [numbers[section]] if section in numbers else []
         if not paths:
-            problems.append(f"section {section!r}: no such notebook{_nearest(section, numbers)}")
+            problems.append(f"{name}, section {section!r}: no such notebook{_nearest(section, numbers)}")
             continue
+        of_section = {path: declared[path] for path in paths}
         for key, value in values.items():
-            problems += _misfits(section, key, value, {path: declared[path] for path in paths}, declared)
+            problems += [f"{name}, section {section!r}{p}" for p in _misfits(key, value, of_section, declared)]
     if problems:
         raise ProfileError("\n".join(problems))
     return {
@@ -77,18 +80,18 @@ def parameters_for(profile: Sections, declared: dict[Path, dict], changes: dict 
     }
 
 
-def _misfits(section: str, key: str, value, of_section: dict[Path, dict], declared: dict[Path, dict]) -> list[str]:
+def _misfits(key: str, value, of_section: dict[Path, dict], declared: dict[Path, dict]) -> list[str]:
     """What is wrong with one parameter of a section whose notebooks have these names and default values."""
     if key in SET_BY_RUNNER:
-        return [f"section {section!r}: {key} is set by the runner and may not be in a profile"]
+        return [f": {key} is set by the runner and may not be in a profile"]
     users = [path for path, names in of_section.items() if key in names]
     if not users:
         who = "no notebook has" if len(of_section) == len(declared) else f"{next(iter(of_section)).name} has not"
         others = ", ".join(path.stem[:2] for path, names in declared.items() if key in names)
         hint = f"; {others} has" if others else _nearest(key, {n for names in of_section.values() for n in names})
-        return [f"section {section!r}: {who} the parameter {key!r}{hint}"]
+        return [f": {who} the parameter {key!r}{hint}"]
     reasons = {path.name: misfit(value, of_section[path][key]) for path in users}
-    return [f"section {section!r}, {key} = {value!r}: {why} ({name})" for name, why in reasons.items() if why]
+    return [f", {key} = {value!r}: {why} ({name})" for name, why in reasons.items() if why]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -82,7 +82,7 @@ def _plan(profile: str, only: list[str] | None, out: Path, folder: Path, changes
             problems.append(str(error))
     if problems:
         raise ProfileError("\n".join(problems))
-    given = parameters_for(load_profile(folder / "profiles", profile), declared, changes)
+    given = parameters_for(load_profile(folder / "profiles", profile), declared, changes, f"{profile}.yaml")
     tasks = [Task(path, profile, given[path], out, "runs_dir" in declared[path]) for path in select(paths, only)]
     return sorted(tasks, key=lambda task: task.reads_others)
 

@@ -199,12 +199,13 @@ def table(found: list[State]) -> str:
         lines.append(f"{profile}: " + ", ".join(f"{count} {level}" for level, count in counts.items() if count))
         for entry in entries:
             if entry.level != "right":
-                made_by = (
-                    f"made {entry.written} by {entry.commit[:8]}{'-dirty' * entry.commit.endswith('-dirty')}, "
-                    if entry.commit
-                    else ""
-                )
-                since = f", since {entry.since}" if entry.since else ""
-                shown = entry.changed[:SHOWN] + [f"{len(entry.changed) - SHOWN} more"] * (len(entry.changed) > SHOWN)
-                lines.append(f"  {entry.level:8}{entry.notebook:25}{made_by}{'; '.join(shown)}{since}")
+                lines.append(f"  {entry.level:8}{entry.notebook:25}{_line(entry)}")
     return "\n".join(lines)
+
+
+def _line(entry: State) -> str:
+    dirty = "-dirty" if entry.commit.endswith("-dirty") else ""
+    made_by = f"made {entry.written} by {entry.commit[:8]}{dirty}: " if entry.commit else ""
+    more = [f"{len(entry.changed) - SHOWN} more"] if len(entry.changed) > SHOWN else []
+    since = f", since {entry.since}" if entry.since else ""
+    return made_by + "; ".join(entry.changed[:SHOWN] + more) + since
