@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from PIL import Image
 
+from lib.base.definitions import names_in, reached
 from lib.run import notebook, stale
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,6 +142,12 @@ def test_file_is_small_and_its_outputs_are_not_wrong(path):
     file = ROOT / "results" / stale.DEFAULT_PROFILE / f"{path.stem}.json"
     state = stale.state(stale.DEFAULT_PROFILE, path.stem, path, file, {})
     assert state.level != "wrong", f"changed since the outputs were recorded: {state.changed}; make run, make record"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_name_of_lib_that_a_notebook_uses_exists(path):
+    cells = notebook.code_cells(notebook.read(path))
+    assert reached(names_in("\n".join(notebook.plain_python(cell.source) for cell in cells)))
 
 
 # ------------------------------------------------------------------------------------------------ the checks bite

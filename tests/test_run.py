@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import nbformat
@@ -14,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lib.report import rows as metrics
-from lib.run import ProfileError, notebook, read_result, run_notebooks, task
+from lib.run import ProfileError, notebook, page, read_result, run_notebooks, runner, task
 from lib.run.profile import misfit, parameters_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -200,6 +201,46 @@ def test_plain_papermill_takes_parameters(tmp_path):
     command = ["-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "-y", "{epochs: 5, not_in_this_notebook: 1}"]
     subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, timeout=60, capture_output=True)
     assert notebook.read(tmp_path / "out.ipynb").cells[-1].execution_count == 4
+
+
+def test_a_run_of_uncommitted_code_is_made_again_once_it_is_committed(tmp_path, monkeypatch):
+    path = write_toy(tmp_path, "01_toy", [WRITE])
+    one = task.Task(path, "toy", {}, tmp_path / "out", reads_others=False)
+    one.folder.mkdir(parents=True)
+    for name in task.FILES:
+        (one.folder / name).touch()
+    made = one.made()
+    hashes = {"inputs": one.inputs(made), "numbers_hash": made.numbers, "outputs_hash": made.outputs}
+    result = task.Result("01_toy", "Toy", "toy", "passed", 1.0, {}, **hashes)
+    (one.folder / task.STATE).write_text(json.dumps(asdict(result)))
+    for of_run, now, skipped in [("a-dirty", "a-dirty", True), ("a-dirty", "b", False), ("a", "b", True)]:
+        monkeypatch.setattr(metrics, "commit", lambda of_run=of_run: of_run)
+        monkeypatch.setattr(task, "commit", lambda now=now: now)
+        rows = [metrics.row("toy", "none", "test", "r1", [1])]
+        metrics.write_metrics(one.folder / "metrics.json", rows, notebook="01_toy", protocol="none", device="cpu")
+        assert (one.earlier() is not None) is skipped
+
+
+@pytest.mark.parametrize(
+    ("fits", "said"),
+    [
+        ({"taken": 12, "resumed": 0, "trained": 3}, "12 fits taken, 3 trained"),
+        ({"taken": 0, "resumed": 1, "trained": 0}, "1 fit resumed"),
+        ({"taken": 0, "resumed": 0, "trained": 0}, ""),
+        (None, ""),
+    ],
+)
+def test_page_and_log_say_how_many_fits_were_taken(tmp_path, monkeypatch, fits, said):
+    assert page.fits_said(fits) == said
+    result = task.Result("01_toy", "Toy", "toy", "passed", 33.0, {}, "", "", "", fits)
+    assert runner._verdict(result, tmp_path) == "01_toy: passed in 33 s" + (f" ({said})" if said else "")
+    (tmp_path / "01_toy").mkdir()
+    (tmp_path / "01_toy" / task.STATE).write_text(json.dumps(asdict(result)))
+    monkeypatch.setattr(metrics, "fits", lambda: fits)
+    rows = [metrics.row("toy", "none", "test", "r1", [1])]
+    metrics.write_metrics(tmp_path / "01_toy" / "metrics.json", rows, notebook="01_toy", protocol="p", device="cpu")
+    page.write_index(tmp_path, "toy", ["01_toy"])
+    assert f"passed{f'<br><small>{said}</small>' if said else '<td'}" in (tmp_path / "index.html").read_text()
 
 
 def test_a_process_that_gives_no_sign_is_ended(tmp_path, monkeypatch):

@@ -85,9 +85,10 @@ def _row(run: dict, metrics: dict | None, out: Path) -> str:
     if (out / run["notebook"] / "notebook.html").is_file():
         title = f'<a href="{name}/notebook.html">{title}</a>'
     numbers = _failure(run["failure"]) if metrics is None else _numbers(metrics["rows"])
-    fits = fits_said(metrics["provenance"].get("fits")) if metrics else ""
+    said = fits_said(metrics["provenance"].get("fits")) if metrics else ""
+    fits = f"<br><small>{said}</small>" if said else ""
     return (
-        f'<tr><td>{title}<br><small>{name}</small><td class="{run["status"]}">{run["status"]}<br><small>{fits}</small>'
+        f'<tr><td>{title}<br><small>{name}</small><td class="{run["status"]}">{run["status"]}{fits}'
         f'<td class="number">{run["seconds"]:.0f}<td>{numbers}</tr>'
     )
 

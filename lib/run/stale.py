@@ -85,9 +85,10 @@ def made(path, given: dict | None = None, root: Path = ROOT) -> Made:
         if "parameters" in cell.metadata.get("tags", []):
             tree.body = [_replaced(statement, parameters) for statement in tree.body]
     code = ast.Module([statement for tree in trees for statement in tree.body], [])
+    # a name that lib does not have is an error of the notebook, which its run reports
     names, texts = names_in(code, root), texts_in(code)
-    definitions = {name: digits[:8] for name, digits in reached(names, root, texts, spoken=True).items()}
-    for name, digits in reached(names, root, texts, follow=makes_numbers).items():
+    definitions = {name: digits[:8] for name, digits in reached(names, root, texts, spoken=True, strict=False).items()}
+    for name, digits in reached(names, root, texts, makes_numbers, strict=False).items():
         definitions[name] = digits[:8] + definitions[name]
     return Made(cells, parameters, definitions)
 
