@@ -5,9 +5,10 @@ from importlib import import_module
 from pathlib import Path
 
 from lib.base.files import cache_dir, data_dir
-from lib.data.corpus import Corpus, ImageFiles
+from lib.data.corpus import Corpus
+from lib.data.images import ImageFiles, ImageList, Images
 
-__all__ = ["CORPORA", "Corpus", "ImageFiles", "cache_dir", "data_dir", "load"]
+__all__ = ["CORPORA", "Corpus", "ImageFiles", "ImageList", "Images", "cache_dir", "data_dir", "load"]
 
 # Corpus name -> module:function, which takes root=None and options; imported when it is asked for.
 CORPORA = {

@@ -2,86 +2,23 @@
 
 import hashlib
 import json
-import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+
+from lib.data.images import Images, as_images
 
 SPLITS = ("train", "val", "test", "web")
-
-
-def open_image(file: str | Path | BinaryIO, where: str) -> Image.Image:
-    """Decode one picture, a file or a stream, to RGB; OSError begins with `where` and says what is wrong with it."""
-    try:
-        with Image.open(file) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{where}: no such file") from None
-    except Image.DecompressionBombError as error:
-        raise OSError(f"{where} is refused, it would need too much memory ({error})") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        raise OSError(f"{where} is not a readable image ({_why(file) or error}); fetch it again") from error
-
-
-def _why(file: str | Path | BinaryIO) -> str:
-    """The two most common reasons why something is no picture; empty where it is another one."""
-    if not isinstance(file, str | Path):
-        file.seek(0)
-        head = file.read(256)
-    elif Path(file).is_file() and os.access(file, os.R_OK):
-        with open(file, "rb") as stream:
-            head = stream.read(256)
-    else:
-        return ""
-    if not head:
-        return "it is empty"
-    return "it is a web page, not a picture" if re.match(rb"\s*<(!doctype|html)", head, re.IGNORECASE) else ""
-
-
-class ImageFiles(Sequence):
-    """Image files that are opened when they are asked for: `images[i]` is a PIL image in RGB.
-
-    `fingerprints` are the SHA-256 of the files where a manifest has them already; otherwise a file is read
-    and hashed when its fingerprint is first asked for.
-    """
-
-    def __init__(self, paths: Iterable[str | Path], fingerprints: Iterable[str] | None = None):
-        self.paths = [Path(path) for path in paths]
-        self._fingerprints = [None] * len(self.paths) if fingerprints is None else list(fingerprints)
-        if len(self._fingerprints) != len(self.paths):
-            raise ValueError(f"{len(self._fingerprints)} fingerprints for {len(self.paths)} image files")
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, i):
-        if isinstance(i, slice):
-            return self.take(range(len(self))[i])
-        return open_image(self.paths[i], f"image {i}: {self.paths[i]}")
-
-    def fingerprint(self, i: int) -> str:
-        """SHA-256 (hexadecimal) of the content of image file i."""
-        if self._fingerprints[i] is None:
-            self._fingerprints[i] = hashlib.sha256(self.paths[i].read_bytes()).hexdigest()
-        return self._fingerprints[i]
-
-    def take(self, index: Iterable[int]) -> "ImageFiles":
-        """The images at these positions, in this order."""
-        index = list(index)
-        return ImageFiles([self.paths[i] for i in index], [self._fingerprints[i] for i in index])
 
 
 @dataclass(frozen=True, repr=False)
 class Corpus:
     """Pictures with their captions, tags, labels and split; everything is aligned with `images`.
 
+    `images` may also be a plain sequence of PIL images, such as a list; it becomes an `ImageList`.
     `captions[i]` and `tags[i]` are lists of any length, also empty. `labels` is (N, C) bool with one name per
     column, or None. `split` is (N,) of "train", "val", "test", "web" (web: no human caption).
     `problems` says what was wrong in the files it was read from, and where; the items concerned are left out. Pictures
@@ -90,7 +27,7 @@ class Corpus:
     """
 
     name: str
-    images: Sequence
+    images: Images
     image_ids: list[str]
     captions: list[list[str]]
     tags: list[list[str]]
@@ -104,6 +41,7 @@ class Corpus:
     groups: list[str] | None = None
 
     def __post_init__(self):
+        object.__setattr__(self, "images", as_images(self.images))
         n = len(self.images)
         for field in ("image_ids", "captions", "tags", "split", *(["groups"] if self.groups is not None else [])):
             if len(getattr(self, field)) != n:
@@ -153,10 +91,9 @@ class Corpus:
                 raise ValueError(f"corpus {self.name}: mask of shape {index.shape} for {len(self)} images")
             index = np.flatnonzero(index)
         rows = index.astype(np.int64).tolist()
-        images = self.images.take(rows) if hasattr(self.images, "take") else [self.images[i] for i in rows]
         return replace(
             self,
-            images=images,
+            images=self.images.take(rows),
             image_ids=[self.image_ids[i] for i in rows],
             captions=[self.captions[i] for i in rows],
             tags=[self.tags[i] for i in rows],

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lib.models.interface import Texts, word_ids
 from lib.models.joint_embedding import unit
 from lib.models.pooling import lengths_to_mask
 
@@ -98,16 +99,16 @@ class CrossAttention(nn.Module):
         """Return (I, R, D) unit vectors of the regions."""
         return unit(self.image(images))
 
-    def encode_sentences(self, sentences: tuple[Tensor, Tensor]) -> Tensor:
-        """Return (T, L, D) unit vectors of the words of (word ids (T, L), lengths (T,))."""
-        return unit(self.sentence(*sentences))
+    def encode_sentences(self, sentences: Texts) -> Tensor:
+        """Return (T, L, D) unit vectors of the words of `Tokens`; TypeError for vectors of whole texts."""
+        return unit(self.sentence(*word_ids(sentences, "CrossAttention")))
 
-    def forward(self, images: Tensor, sentences: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the (I, T) similarities of region features and sentences."""
+    def forward(self, images: Tensor, sentences: Texts) -> Tensor:
+        """Return the (I, T) similarities of region features and the sentences of `Tokens`."""
         return cross_attention_similarity(
             self.encode_images(images),
             self.encode_sentences(sentences),
-            sentences[1],
+            word_ids(sentences, "CrossAttention").lengths,
             self.direction,
             self.smooth,
         )

@@ -5,9 +5,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.interface import Texts
 from lib.models.pooling import mean_pool
-
-TextInput = Tensor | tuple[Tensor, Tensor]  # feature vectors (T, D), or word ids (T, L) and their lengths (T,)
 
 
 class Projection(nn.Sequential):
@@ -69,9 +68,9 @@ class JointEmbedding(nn.Module):
         """Return (B, D) unit vectors of image features."""
         return unit(self.image(images))
 
-    def encode_sentences(self, sentences: TextInput) -> Tensor:
-        """Return (B, D) unit vectors of sentence features or of (word ids, lengths)."""
-        return unit(self.sentence(*sentences) if isinstance(sentences, tuple) else self.sentence(sentences))
+    def encode_sentences(self, sentences: Texts) -> Tensor:
+        """Return (B, D) unit vectors of sentence features or of `Tokens`."""
+        return unit(self.sentence(sentences) if isinstance(sentences, Tensor) else self.sentence(*sentences))
 
     def encode_tags(self, tags: Tensor) -> Tensor:
         """Return (B, D) unit vectors of tag features.
@@ -83,7 +82,7 @@ class JointEmbedding(nn.Module):
             raise ValueError("this JointEmbedding has no tag branch; build it with JointEmbedding(..., tag=branch)")
         return unit(self.tag(tags))
 
-    def forward(self, images: Tensor, sentences: TextInput) -> Tensor:
+    def forward(self, images: Tensor, sentences: Texts) -> Tensor:
         """Return the (I, T) cosine similarities of images and sentences."""
         return self.encode_images(images) @ self.encode_sentences(sentences).T
 

@@ -1,7 +1,7 @@
 """Takes the numbers and, for the default profile, the outputs of complete runs into the repository.
 
-    python -m lib.run.record runs/openmoji     # writes results/openmoji/*.json and the outputs in notebooks/
-    python -m lib.run.record --check           # lists what is older or wrong, of every profile; exit code 1 if wrong
+    python -m lib record runs/openmoji     # writes results/openmoji/*.json and the outputs in notebooks/
+    python -m lib record --check           # lists what is older or wrong, of every profile; exit code 1 if wrong
 
 Only what a clean commit made is recorded. The outputs are normalised, so that recording the same run twice changes
 nothing. When a result is wrong and when it is older, `lib.run.stale` says.
@@ -166,7 +166,7 @@ def _problems(outputs: list) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m lib.run.record", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m lib record", description=__doc__.splitlines()[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("run", nargs="?", type=Path, help="folder of a run, e.g. runs/openmoji")
     what.add_argument("--check", action="store_true", help="list what is older or wrong of every profile")

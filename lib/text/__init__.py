@@ -5,6 +5,6 @@ calls (fit, transform, query, vector, save, load): `word2vec`, `fasttext`, `glov
 and the pretrained `glove` and `transformer`. `gru` is a network that learns with the rest of a model.
 """
 
-from lib.text.tokens import Vocabulary, pad, tokenize
+from lib.text.tokens import Tokens, Vocabulary, pad, tokenize
 
-__all__ = ["Vocabulary", "pad", "tokenize"]
+__all__ = ["Tokens", "Vocabulary", "pad", "tokenize"]

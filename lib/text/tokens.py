@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lib.base.files import atomic_path
 
@@ -79,12 +79,19 @@ class Vocabulary:
             raise ValueError(f"{path} is no vocabulary written by Vocabulary.save ({error})") from error
 
 
-def pad(sequences: Sequence[Sequence[int]]) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Id lists as one LongTensor (N, L), filled up with 0 at the end, and their lengths (N,)."""
+class Tokens(NamedTuple):
+    """Sentences as word ids (B, L) int64, filled up with 0 at the end, and how many of each are real: lengths (B,)."""
+
+    ids: "torch.Tensor"
+    lengths: "torch.Tensor"
+
+
+def pad(sequences: Sequence[Sequence[int]]) -> Tokens:
+    """Id lists of any length as `Tokens`."""
     import torch
 
     lengths = torch.tensor([len(ids) for ids in sequences], dtype=torch.long)
     padded = torch.full((len(sequences), max(map(len, sequences), default=0)), PAD, dtype=torch.long)
     for row, ids in zip(padded, sequences, strict=True):
         row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
-    return padded, lengths
+    return Tokens(padded, lengths)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from lib.models.interface import Texts, Tokens
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class Pairs:
 
     Args:
         images: (N, ...) features: a tensor, or a NumPy array, memory-mapped ones included, which stays on disk.
-        texts: (M, F) feature vectors, or (M, L) integer word ids together with `lengths`.
+        texts: (M, F) feature vectors, or (M, L) integer word ids together with `lengths`, which `Tokens` bring along.
         image_of_text: (M,) row of `images` that each text describes.
         lengths: (M,) number of words of each text, where `texts` holds word ids.
         resident: the features of a batch stay on the device of `images`, whichever the batch is asked for.
@@ -23,14 +25,20 @@ class Pairs:
         ValueError: lengths of the parts do not fit together; the message names the part and the first bad row.
     """
 
-    images: Tensor | np.ndarray
+    images: "Tensor | np.ndarray | Concatenation"
     texts: Tensor
     image_of_text: Tensor
     lengths: Tensor | None = None
     resident: bool = False
 
     def __post_init__(self):
-        object.__setattr__(self, "texts", torch.as_tensor(self.texts))
+        texts: Texts = self.texts
+        if isinstance(texts, Tokens):
+            if self.lengths is not None and self.lengths is not texts.lengths:
+                raise ValueError("texts are Tokens, which have lengths: give no others")
+            object.__setattr__(self, "lengths", texts.lengths)
+            texts = texts.ids
+        object.__setattr__(self, "texts", torch.as_tensor(texts))
         object.__setattr__(self, "image_of_text", torch.as_tensor(self.image_of_text, dtype=torch.long))
         for name in ("image_of_text", "lengths"):
             part = getattr(self, name)
@@ -55,12 +63,12 @@ class Pairs:
             return features.to(features.device if self.resident else device).float()
         return torch.from_numpy(np.ascontiguousarray(self.images[rows.numpy()])).to(device).float()
 
-    def text_rows(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor | tuple[Tensor, Tensor]:
-        """Return features of the texts `rows` (B,) on `device`, or their word ids, cut to the longest, with lengths."""
+    def text_rows(self, rows: Tensor, device: torch.device | str = "cpu") -> Texts:
+        """Return features of the texts `rows` (B,) on `device`, or `Tokens`, their word ids cut to the longest."""
         if self.lengths is None:
             return self.texts.index_select(0, rows).to(device).float()
         lengths = self.lengths[rows]
-        return self.texts[rows, : int(lengths.max())].to(device), lengths.to(device)
+        return Tokens(self.texts[rows, : int(lengths.max())].to(device), lengths.to(device))
 
     def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> "Batch":
         """Return the texts `rows` (T,) and their images; an image that several of the texts share comes once."""
@@ -97,6 +105,77 @@ class Pairs:
                 yield self.batch(batches[number], device)
 
 
+class Concatenation:
+    """Arrays (N1, ...), (N2, ...), ... as one of all their rows, none of which is read before it is asked for.
+
+    So a memory map stays on disk. It has what `Pairs` needs of an array: length, shape, and `features[rows]`.
+
+    Raises:
+        ValueError: what the parts have a row of differs in shape.
+    """
+
+    def __init__(self, *parts: "Tensor | np.ndarray | Concatenation"):
+        self.parts: list[np.ndarray] = []
+        for part in parts:
+            self.parts += part.parts if isinstance(part, Concatenation) else [np.asarray(part)]
+        shapes = {part.shape[1:] for part in self.parts}
+        if len(shapes) != 1:
+            raise ValueError(f"rows of shapes {' and '.join(map(str, sorted(shapes)))} cannot be one array")
+        self.ends = np.cumsum([len(part) for part in self.parts])
+        self.shape = (int(self.ends[-1]), *shapes.pop())
+        self.dtype = np.result_type(*self.parts)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: "np.ndarray | Tensor | slice | int") -> np.ndarray:
+        """Return a copy of these rows, in this order; `rows` count from 0."""
+        wanted = np.asarray(np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows)
+        if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"rows from {wanted.min()} to {wanted.max()} of {len(self)}")
+        found = np.empty((*wanted.shape, *self.shape[1:]), self.dtype)
+        number = np.searchsorted(self.ends, wanted, side="right")
+        for part, end, which in zip(self.parts, self.ends, range(len(self.parts)), strict=True):
+            here = number == which
+            found[here] = part[wanted[here] - (end - len(part))]
+        return found
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
+def concatenated(first: Pairs, second: Pairs) -> Pairs:
+    """Return the pairs of both in one, so that a batch draws from both.
+
+    Features in memory as tensors are copied into one tensor. Where one side is an array, none is copied: both sides
+    stay where they are, memory maps on disk.
+
+    Raises:
+        ValueError: one has word ids and the other vectors, or their features differ in shape.
+    """
+    if first.images.shape[1:] != second.images.shape[1:]:
+        shapes = [tuple(part.images.shape) for part in (first, second)]
+        raise ValueError(f"images of shapes {shapes[0]} and {shapes[1]} cannot be one")
+    texts, lengths = _concatenated_texts(first, second)
+    images: Tensor | Concatenation
+    if isinstance(first.images, Tensor) and isinstance(second.images, Tensor):
+        images = torch.cat([first.images, second.images])
+    else:
+        images = Concatenation(first.images, second.images)
+    owners = torch.cat([first.image_of_text, second.image_of_text + len(first.images)])
+    return Pairs(images, texts, owners, lengths, resident=first.resident and second.resident)
+
+
+def _concatenated_texts(first: Pairs, second: Pairs) -> tuple[Tensor, Tensor | None]:
+    if first.lengths is None or second.lengths is None:
+        if first.lengths is not second.lengths:
+            raise ValueError("one has word ids, the other vectors")
+        return torch.cat([first.texts, second.texts]), None
+    longest = max(first.texts.shape[1], second.texts.shape[1])
+    padded = [nn.functional.pad(part.texts, (0, longest - part.texts.shape[1])) for part in (first, second)]
+    return torch.cat(padded), torch.cat([first.lengths, second.lengths])
+
+
 def epoch_seed(seed: int, epoch: int) -> int:
     """Return the seed of one epoch's randomness, so that a resumed run repeats it."""
     return seed * 1_000_003 + epoch
@@ -108,14 +187,14 @@ class Batch:
 
     Attributes:
         images: (I, ...) features of distinct images.
-        texts: (T, F) features, or word ids (T, L) and lengths (T,).
+        texts: (T, F) features, or `Tokens`.
         positives: (I, T) bool.
         image_ids: (I,) rows of `Pairs.images`, and text_ids: (T,) rows of `Pairs.texts`, for objectives that look up
             more (tags, labels, confidences).
     """
 
     images: Tensor
-    texts: Tensor | tuple[Tensor, Tensor]
+    texts: Texts
     positives: Tensor
     image_ids: Tensor
     text_ids: Tensor

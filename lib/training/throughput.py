@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lib.models.fast_gru import FastGRUEncoder
 from lib.models.gru import GRUEncoder
+from lib.models.interface import Texts, Tokens
 from lib.training.batches import Batch, Pairs
 
 
@@ -25,7 +27,7 @@ def resident(pairs: Pairs, device: torch.device | str, share: float = 0.5) -> Pa
     device = torch.device(device)
     if device.type != "cuda":
         return pairs
-    images = torch.as_tensor(pairs.images)
+    images = pairs.images if isinstance(pairs.images, Tensor) else torch.from_numpy(np.asarray(pairs.images))
     if images.numel() * images.element_size() > share * torch.cuda.mem_get_info(device)[0]:
         return pairs
     return replace(pairs, images=images.to(device), resident=True)
@@ -36,10 +38,10 @@ def pad_to_multiple(batch: Batch, multiple: int = 8) -> Batch:
 
     A compiled model is then compiled once for each of those lengths. Padding is id 0, as everywhere.
     """
-    if not isinstance(batch.texts, tuple):
+    if isinstance(batch.texts, Tensor):
         return batch
     words, lengths = batch.texts
-    return replace(batch, texts=(nn.functional.pad(words, (0, -words.shape[1] % multiple)), lengths))
+    return replace(batch, texts=Tokens(nn.functional.pad(words, (0, -words.shape[1] % multiple)), lengths))
 
 
 def ahead(batches: Iterable[Batch], device: torch.device | str) -> Iterator[Batch]:
@@ -102,9 +104,12 @@ def train_step(
 def _copied(batch: Batch, device: torch.device) -> Batch:
     """The batch on the device; the ids, which look things up on the CPU, stay."""
 
-    def copy(part):
-        if isinstance(part, tuple):
-            return tuple(copy(one) for one in part)
+    def copy(part: Texts) -> Texts:
+        if isinstance(part, Tokens):
+            return Tokens(*map(move, part))
+        return move(part)
+
+    def move(part: Tensor) -> Tensor:
         return (part if part.device.type == device.type else part.pin_memory()).to(device, non_blocking=True)
 
     moved = {part.name: copy(getattr(batch, part.name)) for part in fields(batch) if not part.name.endswith("_ids")}

@@ -1,6 +1,5 @@
 """Run a frozen encoder over pictures: ONNX Runtime on a CPU, PyTorch in bfloat16 on a GPU, each picture only once."""
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -8,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from PIL.Image import Image
 
 from lib.base.feature_store import FeatureStore
 from lib.base.files import atomic_path, cache_dir
+from lib.data.images import Images, as_images
 
 KINDS = ("global", "grid", "logits")
 # A grid row is 49 times as long as a global one; half precision keeps 3 digits, enough for a frozen feature.
@@ -22,7 +23,7 @@ Engine = Callable[[np.ndarray], np.ndarray]  # pixels (B, S, S, 3) uint8 -> feat
 
 
 def extract_features(
-    images: Sequence,
+    images: Images | Sequence[Image],
     encoder: str = "efficientnet_lite0",
     kind: str = "global",
     device: str = "auto",
@@ -50,6 +51,7 @@ def extract_features(
         raise ValueError(f"unknown kind {kind!r}: one of {KINDS}")
     if len(images) == 0:
         raise ValueError("no images to extract features of")
+    images = as_images(images)
     device, engine = _choose(device, engine)
     spec = encoder_spec(encoder)
 
@@ -60,7 +62,7 @@ def extract_features(
     if not cache:
         return _read_only(np.concatenate([features for _, features in compute(range(len(images)))]))
     store = FeatureStore(feature_folder(encoder, kind, device)[0])
-    return store.get([_fingerprint(images, i) for i in range(len(images))], compute)
+    return store.get([images.fingerprint(row) for row in range(len(images))], compute)
 
 
 def feature_folder(encoder: str, kind: str, device: str = "auto") -> tuple[Path, str]:
@@ -88,20 +90,13 @@ def _choose(device: str, engine: str) -> tuple[str, str]:
     return device, engine
 
 
-def _fingerprint(images: Sequence, i: int) -> str:
-    if hasattr(images, "fingerprint"):
-        return images.fingerprint(i)
-    image = images[i].convert("RGB")
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
-
-
 def _read_only(array: np.ndarray) -> np.ndarray:
     array.flags.writeable = False
     return array
 
 
 def _batches(
-    images: Sequence,
+    images: Images,
     rows: Sequence[int],
     preprocess,
     run: Engine,

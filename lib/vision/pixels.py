@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lib.data.corpus import open_image
+from lib.data.images import open_image
 from lib.vision.extract import cores
 
 AHEAD = 2  # batches that are read while one is used

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from lib.base.files import ROOT
-from lib.data.corpus import ImageFiles
+from lib.data import ImageFiles
 from lib.data.leaks import perceptual_hashes
 from lib.evaluation import paired_bootstrap
 from lib.losses import sum_of_hinges

@@ -5,13 +5,15 @@ A v7.3 file is HDF5, where MATLAB's axes appear reversed: 224 x 224 x 3 x N is (
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from lib.data.images import ImageSequence
 
 
 @contextmanager
@@ -70,7 +72,7 @@ def read_names(path: Path, name: str) -> list[str]:
         return [str(np.ravel(cell)[0]) for cell in read(name).ravel()]
 
 
-class MatImages(Sequence):
+class MatImages(ImageSequence):
     """Pictures of a v7.3 file, (N, 3, width, height) uint8, of which one at a time is read."""
 
     def __init__(self, path: Path, name: str, rows: Iterable[int] | None = None):
@@ -89,10 +91,9 @@ class MatImages(Sequence):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, i):
-        if isinstance(i, slice):
-            return self.take(range(len(self))[i])
-        return Image.fromarray(self._pixels(i))
+    def open(self, row: int) -> Image.Image:
+        """The image of a row; OSError with the row of the file where it cannot be read."""
+        return Image.fromarray(self._pixels(row))
 
     def _pixels(self, i: int) -> np.ndarray:
         import h5py
@@ -104,10 +105,10 @@ class MatImages(Sequence):
         except (OSError, RuntimeError) as error:
             raise OSError(f"image {i}: row {self.rows[i]} of {self.path} cannot be read ({error})") from error
 
-    def fingerprint(self, i: int) -> str:
-        """SHA-256 of the pixels of image i."""
-        return hashlib.sha256(self._pixels(i).tobytes()).hexdigest()
+    def fingerprint(self, row: int) -> str:
+        """SHA-256 of the pixels of an image."""
+        return hashlib.sha256(self._pixels(row).tobytes()).hexdigest()
 
-    def take(self, index: Iterable[int]) -> "MatImages":
-        """The pictures at these positions, in this order."""
-        return MatImages(self.path, self.name, [self.rows[i] for i in index])
+    def take(self, rows: Iterable[int]) -> "MatImages":
+        """The images of these rows, in this order."""
+        return MatImages(self.path, self.name, [self.rows[row] for row in rows])

@@ -11,7 +11,8 @@ import numpy as np
 
 from lib.data.corpora.matfiles import MatImages, read_matrix, read_names, variables
 from lib.data.corpora.reading import Items, MissingImages, check_choice, corpus_root, find, held_out
-from lib.data.corpus import Corpus, ImageFiles
+from lib.data.corpus import Corpus
+from lib.data.images import ImageFiles
 
 LICENCE = "Creative Commons, by photo: see meta/license"
 ATTRIBUTION = "M. J. Huiskes, M. S. Lew: The MIR Flickr Retrieval Evaluation, 2008; photographers: meta/license"

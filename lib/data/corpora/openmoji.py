@@ -21,7 +21,8 @@ import numpy as np
 
 from lib.base.files import atomic_path, cache_dir
 from lib.data.corpora.openmoji_twins import TWINS
-from lib.data.corpus import Corpus, ImageFiles
+from lib.data.corpus import Corpus
+from lib.data.images import ImageFiles
 
 TEST, VAL = 500, 200
 # A test of 500 pictures should not hold 26 families that differ by one child: larger groups are for training.

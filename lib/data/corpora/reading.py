@@ -9,12 +9,13 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from lib.base.files import data_dir
-from lib.data.corpus import SPLITS, Corpus, ImageFiles
+from lib.data.corpus import SPLITS, Corpus
+from lib.data.images import ImageFiles, ImageSequence
 from lib.data.obtain.registry import read_entry
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -106,7 +107,7 @@ class Item(NamedTuple):
     labels: Sequence[int]
 
 
-class MissingImages(Sequence):
+class MissingImages(ImageSequence):
     """In the place of pictures that are not there: has a length and fingerprints, opening one says why it cannot."""
 
     def __init__(self, image_ids: Iterable[str], why: str):
@@ -116,18 +117,17 @@ class MissingImages(Sequence):
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __getitem__(self, i):
-        if isinstance(i, slice):
-            return self.take(range(len(self))[i])
-        raise FileNotFoundError(f"image {i} ({self.image_ids[i]}): {self.why}")
+    def open(self, row: int) -> NoReturn:
+        """Raises FileNotFoundError with the id and why."""
+        raise FileNotFoundError(f"image {row} ({self.image_ids[row]}): {self.why}")
 
-    def fingerprint(self, i: int) -> str:
-        """SHA-256 of the id: there is no content to tell pictures apart by."""
-        return hashlib.sha256(f"no picture: {self.image_ids[i]}".encode()).hexdigest()
+    def fingerprint(self, row: int) -> str:
+        """SHA-256 of the id: there is no content to tell images apart by."""
+        return hashlib.sha256(f"no picture: {self.image_ids[row]}".encode()).hexdigest()
 
-    def take(self, index: Iterable[int]) -> "MissingImages":
-        """The same for these positions."""
-        return MissingImages([self.image_ids[i] for i in index], self.why)
+    def take(self, rows: Iterable[int]) -> "MissingImages":
+        """The same for these rows."""
+        return MissingImages([self.image_ids[row] for row in rows], self.why)
 
 
 class Items:

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from PIL import Image
+
 from lib.data.corpora.folder import UNDECODABLE, Sidecars, corpus_of, parse_texts
 from lib.data.corpora.reading import FALLBACKS, IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root
-from lib.data.corpus import Corpus, open_image
+from lib.data.corpus import Corpus
+from lib.data.images import ImageSequence, open_image
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -68,7 +71,7 @@ class Member(NamedTuple):
         return content
 
 
-class TarImages(Sequence):
+class TarImages(ImageSequence):
     """Pictures inside uncompressed archives, opened from their place when they are asked for."""
 
     def __init__(self, members: Iterable[Member]):
@@ -78,19 +81,18 @@ class TarImages(Sequence):
     def __len__(self) -> int:
         return len(self.members)
 
-    def __getitem__(self, i):
-        if isinstance(i, slice):
-            return self.take(range(len(self))[i])
-        member = self.members[i]
-        return open_image(io.BytesIO(member.read()), f"image {i}: {member.name} in {member.shard}")
+    def open(self, row: int) -> Image.Image:
+        """The image of a row in RGB; OSError with its name and shard where it is none."""
+        member = self.members[row]
+        return open_image(io.BytesIO(member.read()), f"image {row}: {member.name} in {member.shard}")
 
-    def fingerprint(self, i: int) -> str:
-        """SHA-256 of the content of image i (the one in the .json is of the file before it was resized)."""
-        return hashlib.sha256(self.members[i].read()).hexdigest()
+    def fingerprint(self, row: int) -> str:
+        """SHA-256 of the content of an image (the one in the .json is of the file before it was resized)."""
+        return hashlib.sha256(self.members[row].read()).hexdigest()
 
-    def take(self, index: Iterable[int]) -> "TarImages":
-        """The pictures at these positions, in this order."""
-        return TarImages([self.members[i] for i in index])
+    def take(self, rows: Iterable[int]) -> "TarImages":
+        """The images of these rows, in this order."""
+        return TarImages([self.members[row] for row in rows])
 
 
 def members(shard: Path, items: Items) -> Iterator[Member]:

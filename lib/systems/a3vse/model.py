@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lib.models.cross_attention import cross_attention_similarity
-from lib.models.joint_embedding import Projection, TextInput, unit
+from lib.models.interface import Texts
+from lib.models.joint_embedding import Projection, unit
 from lib.models.pooling import lengths_to_mask, mean_pool
 
 
@@ -97,6 +98,8 @@ class A3VSE(nn.Module):
         ValueError: `attend` without `words`.
     """
 
+    words: Tensor | None
+
     def __init__(
         self,
         region_dim: int,
@@ -120,22 +123,35 @@ class A3VSE(nn.Module):
         """Return unit vectors (B, D) of (B, F) features or (B, R, F) regions; (B, R, D) with `attend`."""
         return unit(self.image(images if self.attend or images.ndim == 2 else self.image_pool(images)))
 
-    def encode_sentences(self, sentences: TextInput) -> Tensor:
-        """Return unit vectors (B, D) of (B, E) text vectors or (word ids, lengths); (B, L, D) with `attend`."""
-        if not isinstance(sentences, tuple):
+    def encode_sentences(self, sentences: Texts) -> Tensor:
+        """Return unit vectors (B, D) of (B, E) text vectors or of `Tokens`; (B, L, D) with `attend`.
+
+        Raises:
+            TypeError: `Tokens`, but the model was built without word vectors.
+        """
+        if isinstance(sentences, Tensor):
             return unit(self.sentence(sentences))
-        vectors = self.words[sentences[0]]
-        return unit(self.sentence(vectors if self.attend else self.word_pool(vectors, sentences[1])))
+        if self.words is None:
+            raise TypeError("this A3VSE has no word vectors, so it takes vectors of texts: build it with words=...")
+        ids, lengths = sentences
+        vectors = self.words[ids]
+        return unit(self.sentence(vectors if self.attend else self.word_pool(vectors, lengths)))
 
     def compare(self, images: Tensor, sentences: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the (I, T) similarities of what `encode_images` and `encode_sentences` gave."""
+        """Return the (I, T) similarities of what `encode_images` and `encode_sentences` gave.
+
+        Raises:
+            ValueError: attention without the number of words of each text.
+        """
         if self.attend:
+            if lengths is None:
+                raise ValueError("attention between regions and words needs the lengths of the texts")
             return region_word_similarity(images, sentences, lengths)
         return images @ sentences.T
 
-    def forward(self, images: Tensor, sentences: TextInput) -> Tensor:
+    def forward(self, images: Tensor, sentences: Texts) -> Tensor:
         """Return the (I, T) similarities of image features and sentences."""
-        lengths = sentences[1] if isinstance(sentences, tuple) else None
+        lengths = None if isinstance(sentences, Tensor) else sentences[1]
         return self.compare(self.encode_images(images), self.encode_sentences(sentences), lengths)
 
     def domain_logits(self, side: str, vectors: Tensor, lengths: Tensor | None = None) -> Tensor:

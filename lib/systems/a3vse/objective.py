@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lib.base.checked import check_fields
+from lib.models.interface import Texts, Tokens
 from lib.systems.a3vse.adversarial import domain_accuracy, domain_loss, reversal_ramp, reverse_gradient
 from lib.systems.a3vse.losses import soft_alignment, weighted_hinges
-from lib.training.batches import Batch, Pairs, epoch_seed
-from lib.training.loop import Loss
+from lib.training.batches import Batch, Pairs, concatenated, epoch_seed
+from lib.training.config import Loss
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ class A3VSEChoices:
     text_adversary: float | None = None
     gamma: float = 10.0
     warmup: float = 0.0
+
+    def __post_init__(self):
+        weights = ["weak", "margin", "soft", "image_adversary", "text_adversary", "gamma", "warmup"]
+        check_fields(self, positive=["temperature"], not_negative=weights)
+        if self.warmup > 1:
+            raise ValueError(f"A3VSEChoices: warmup must be a share from 0 to 1, got {self.warmup!r}")
 
     def reversal(self, progress: float) -> float:
         """Strength of the reversal, before the weights of the two sides, at `progress` (0 to 1)."""
@@ -132,20 +140,10 @@ def clues(*parts: tuple[float, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return images, torch.cat([right for _, _, right in parts], 1)
 
 
-def joined(first: Pairs, second: Pairs) -> Pairs:
-    """Return the pairs of both in one, so that a batch draws from both: pseudo-captions beside true ones."""
-    if (first.lengths is None) != (second.lengths is None):
-        raise ValueError("one has word ids, the other vectors")
-    texts, lengths = torch.cat([first.texts, second.texts]) if first.lengths is None else None, None
-    if first.lengths is not None:
-        longest = max(first.texts.shape[1], second.texts.shape[1])
-        padded = [nn.functional.pad(part.texts, (0, longest - part.texts.shape[1])) for part in (first, second)]
-        texts, lengths = torch.cat(padded), torch.cat([first.lengths, second.lengths])
-    owners = torch.cat([first.image_of_text, second.image_of_text + len(first.images)])
-    return Pairs(torch.cat([first.images, second.images]), texts, owners, lengths)
+joined = concatenated  # pseudo-captions beside true ones
 
 
-class A3VSEObjective:
+class A3VSEObjective(nn.Module):
     """`L_pair + rise (weak L_weak + soft L_soft) + L_domain(images) + L_domain(texts)` of a `SparseBatch`.
 
     The discriminators learn L_domain with weight 1, the encoders get its reversed gradient times the ramp and the
@@ -160,8 +158,17 @@ class A3VSEObjective:
     def __init__(self, data: SparsePairs, loss: Loss, choices: A3VSEChoices):
         if choices.soft and data.clue_images is None:
             raise ValueError("the soft term needs clues")
+        super().__init__()
         self.data, self.loss, self.choices = data, loss, choices
         self._log: dict[int, dict[str, list]] = {}
+
+    def get_extra_state(self) -> dict[int, dict[str, list[float]]]:
+        """The log as plain numbers, for `state_dict`."""
+        return {e: {name: list(map(float, values)) for name, values in parts.items()} for e, parts in self._log.items()}
+
+    def set_extra_state(self, state: dict[int, dict[str, list[float]]]) -> None:
+        """Take what `get_extra_state` gave."""
+        self._log = {epoch: defaultdict(list, parts) for epoch, parts in state.items()}
 
     @property
     def log(self) -> list[dict]:
@@ -171,7 +178,7 @@ class A3VSEObjective:
             for epoch, parts in self._log.items()
         ]
 
-    def __call__(self, model: nn.Module, batch: SparseBatch) -> Tensor:
+    def forward(self, model: nn.Module, batch: SparseBatch) -> Tensor:
         """Return the loss, a scalar."""
         chosen, note = self.choices, self._log.setdefault(batch.epoch, defaultdict(list))
         images, texts = model.encode_images(batch.images), model.encode_sentences(batch.texts)
@@ -214,5 +221,5 @@ class A3VSEObjective:
         return value
 
 
-def _lengths(texts) -> Tensor | None:
-    return texts[1] if isinstance(texts, tuple) else None
+def _lengths(texts: Texts) -> Tensor | None:
+    return texts.lengths if isinstance(texts, Tokens) else None

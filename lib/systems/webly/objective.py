@@ -6,14 +6,16 @@ and both in one batch.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from lib.base.checked import check_fields
 from lib.losses import soft_margin
-from lib.training.batches import Batch, Pairs
-from lib.training.loop import History, Loss, TrainConfig, fit
+from lib.models.interface import Texts, Tokens
+from lib.training.batches import Batch, Pairs, concatenated
+from lib.training.config import History, Loss, TrainConfig
+from lib.training.loop import fit
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class WeblyChoices:
     stage2_epochs: int = 15
     first_share: float = 0.3
     full_at: float = 0.5
+
+    def __post_init__(self):
+        weights = ["sentence_weight", "tag_weight", "first_share", "full_at"]
+        check_fields(self, positive=["rate_ratio", "stage2_epochs"], not_negative=weights)
+        for name in ("first_share", "full_at"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"WeblyChoices: {name} must be a share from 0 to 1, got {getattr(self, name)!r}")
 
     @property
     def stage2(self) -> TrainConfig:
@@ -109,12 +118,14 @@ def web_pairs(images: Tensor, tags: Tensor, frequency=None, share: Callable[[int
 def mixed_pairs(clean: TaggedPairs, web: TaggedPairs, repeat: int = 1) -> TaggedPairs:
     """Return both in one: each web image comes `repeat` times an epoch, beside every clean sentence."""
     n = len(web) * repeat
-    texts = torch.cat([clean.texts, clean.texts.new_zeros(n, clean.texts.shape[1])])
+    texts = clean.texts.new_zeros(n, clean.texts.shape[1])  # nobody reads them, but a batch has one kind of text
+    lengths = None if clean.lengths is None else clean.lengths.new_full((n,), 2)
+    both = concatenated(clean, Pairs(web.images, texts, web.image_of_text.repeat(repeat), lengths))
     return TaggedPairs(
-        torch.cat([clean.images, web.images]),
-        texts,
-        torch.cat([clean.image_of_text, len(clean.images) + web.image_of_text.repeat(repeat)]),
-        None if clean.lengths is None else torch.cat([clean.lengths, clean.lengths.new_full((n,), 2)]),
+        both.images,
+        both.texts,
+        both.image_of_text,
+        both.lengths,
         tags=torch.cat([clean.tags, web.tags]),
         described=torch.cat([clean.described, web.described.repeat(repeat)]),
     )
@@ -168,8 +179,8 @@ class WeblyObjective:
         return total
 
 
-def _rows_of(texts, rows: Tensor):
-    return tuple(part[rows] for part in texts) if isinstance(texts, tuple) else texts[rows]
+def _rows_of(texts: Texts, rows: Tensor) -> Texts:
+    return Tokens(texts.ids[rows], texts.lengths[rows]) if isinstance(texts, Tokens) else texts[rows]
 
 
 def two_stages(
@@ -180,24 +191,18 @@ def two_stages(
     choices: WeblyChoices,
     *,
     val: Pairs | None = None,
-    folder: str | Path | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> tuple[History, History]:
     """Train as the paper does: stage I on clean pairs with dummy tags, stage II on web pictures and their tags alone.
 
     Stage II runs no sentence branch, so that its weights keep their bits; each stage ends with the weights of its best
-    validation epoch. With `folder` both stages write checkpoints there, and a run that was killed in either, or between
-    them, ends with the same weights. The other arguments are those of `fit`.
+    validation epoch. The other arguments are those of `fit`, which keeps both stages.
     """
     first = WeblyObjective(clean, loss, choices.sentence_weight, choices.tag_weight)
     second = WeblyObjective(web, loss, 0.0, choices.tag_weight)
-    histories = []
-    for name, data, objective, config in (
-        ("stage1", clean, first, choices.stage1),
-        ("stage2", web, second, choices.stage2),
-    ):
-        checkpoint = None if folder is None else Path(folder) / f"{name}.pt"
-        options = {"val": val, "checkpoint": checkpoint, "device": device, "progress": progress}
-        histories.append(fit(model, data, config, objective=objective, **options))
-    return histories[0], histories[1]
+    options = {"val": val, "device": device, "progress": progress}
+    return (
+        fit(model, clean, choices.stage1, objective=first, **options),
+        fit(model, web, choices.stage2, objective=second, **options),
+    )
