@@ -1,6 +1,6 @@
 """Trains a joint embedding on cached features, on one process or on all that torchrun starts.
 
-    python -m lib.run.train --corpus openmoji --epochs 10 --out runs/train
+    python -m lib train --corpus openmoji --epochs 10 --out runs/train
     torchrun --nproc-per-node 8 -m lib.run.train --corpus flickr30k --batch-size 8192 --out runs/train
 
 Frozen image features and MiniLM sentence vectors, linear maps, any loss of `lib.losses.streaming`. Both commands
@@ -9,18 +9,20 @@ give the same weights up to rounding, because `--batch-size` is that of all proc
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from lib.data import load
+from lib.base import checkpoint
+from lib.data import CORPORA, load
 from lib.losses import streaming
 from lib.report import rows as metrics
 from lib.systems.frozen import frozen_pairs, linear_model
 from lib.text.transformer import MiniLM
-from lib.training import TrainConfig, checkpoint, sharded, validate
+from lib.training import TrainConfig, sharded, validate
 from lib.training.distributed import fit_ranks, whole_batch
 from lib.training.processes import process_group, rank_and_ranks
 
@@ -32,10 +34,10 @@ LOSSES = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m lib.run.train", description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", default="openmoji", help="see data/README.md (default: openmoji)")
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lib train", description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", default="openmoji", choices=sorted(CORPORA), help="default: openmoji")
     parser.add_argument("--loss", default="info_nce", choices=LOSSES, help="default: info_nce")
     parser.add_argument(
         "--batch-size", type=int, default=512, metavar="B", help="texts of all processes (default: 512)"
@@ -46,7 +48,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--out", type=Path, default=Path("runs", "train"), metavar="DIR", help="default: runs/train")
-    train(parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
+    try:
+        train(options)
+    except FileNotFoundError as error:  # of the corpus: says where it was looked for and how to get it
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def train(options: argparse.Namespace) -> None:
@@ -90,4 +98,4 @@ def _load(name: str, device: torch.device) -> tuple:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
