@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.cross_decomposition import CCA as SklearnCCA
+from torch import nn
 
+from lib.evaluation import evaluate
 from lib.models import (
     CCA,
     CrossAttention,
@@ -12,12 +14,16 @@ from lib.models import (
     JointEmbedding,
     PooledBranch,
     Projection,
+    RetrievalModel,
+    Tokens,
     cross_attention_similarity,
     last_pool,
     max_pool,
     mean_pool,
 )
 from lib.models.gru import GRUEncoder
+from lib.systems.a3vse import A3VSE
+from lib.training import Pairs, validate
 
 POOLINGS = {"mean": mean_pool, "max": max_pool, "last": last_pool, "generalized": GeneralizedPooling()}
 
@@ -150,6 +156,54 @@ def test_cca_names_bad_input():
         CCA(dim=5).fit(torch.zeros(9, 4), torch.zeros(9, 4))
 
 
+def cca_sides(cca, images, texts):
+    return cca.encode_images(images), cca.encode_sentences(texts)
+
+
+def test_cca_is_a_model_like_the_others(tmp_path):
+    torch.manual_seed(0)
+    images, texts = torch.randn(40, 7), torch.randn(40, 5)
+    cca = CCA(3).fit(images, texts)
+    pairs = Pairs(images, texts, torch.arange(40))
+    scores = validate(cca, pairs, device="cpu")
+    assert scores.as_dict() == evaluate(*cca_sides(cca, images, texts), pairs.image_of_text).as_dict()
+    assert scores.as_dict()["rsum"] > 200  # learned by heart
+    left, right = cca_sides(cca, images, texts)
+    torch.testing.assert_close(cca(images, texts), F.cosine_similarity(left[:, None], right, dim=-1))
+    torch.save(cca.state_dict(), tmp_path / "cca.pt")
+    again = CCA(3)
+    again.load_state_dict(torch.load(tmp_path / "cca.pt", weights_only=True))
+    assert torch.equal(again(images, texts), cca(images, texts))
+    again.fit(images + 1, texts)  # what it was loaded from stays
+    assert not torch.equal(again.image_mean, cca.image_mean)
+    inside = torch.nn.ModuleList([CCA(3)])
+    inside.load_state_dict(torch.nn.ModuleList([cca]).state_dict())
+    assert torch.equal(inside[0].correlations, cca.correlations)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        CCA(3).load_state_dict({})
+
+
+def test_cca_says_what_it_lacks():
+    with pytest.raises(RuntimeError, match="call fit"):
+        CCA(3).encode_images(torch.zeros(2, 7))
+    with pytest.raises(TypeError, match="CCA takes vectors of texts"):
+        CCA(3).encode_sentences(Tokens(torch.ones(2, 3, dtype=torch.long), torch.tensor([3, 2])))
+    with pytest.raises(TypeError, match="ends in GELU"):
+        CCA(3).fit(torch.randn(9, 4), torch.randn(9, 4)).put_into(nn.Sequential(nn.GELU()), Projection(4, 3))
+
+
+def test_cross_attention_says_that_it_reads_words():
+    _, _, (model, regions, _) = small_models()
+    with pytest.raises(TypeError, match=r"CrossAttention reads Tokens .* not vectors \(5, 6\)"):
+        model(regions, torch.randn(5, 6))
+
+
+def test_every_model_has_the_protocol():
+    models = [model for model, *_ in small_models()] + [CCA(2), A3VSE(12, 6, 16)]
+    assert all(isinstance(model, RetrievalModel) and isinstance(model, nn.Module) for model in models)
+    assert not isinstance(Projection(3, 2), RetrievalModel)
+
+
 def small_models():
     torch.manual_seed(0)
     tokens, lengths = torch.randint(1, 20, (5, 7)), torch.tensor([7, 1, 4, 2, 6])
@@ -159,10 +213,14 @@ def small_models():
             PooledBranch(Projection(12, 16), GeneralizedPooling()), PooledBranch(GRUEncoder(20, 6, 16), last_pool)
         ),
         regions,
-        (tokens, lengths),
+        Tokens(tokens, lengths),
     )
     yield JointEmbedding(Projection(12, 16, hidden=8), Projection(6, 16)), regions[:, 0], torch.randn(5, 6)
-    yield CrossAttention(Projection(12, 16), GRUEncoder(20, 6, 16, bidirectional=True)), regions, (tokens, lengths)
+    yield (
+        CrossAttention(Projection(12, 16), GRUEncoder(20, 6, 16, bidirectional=True)),
+        regions,
+        Tokens(tokens, lengths),
+    )
 
 
 @pytest.mark.parametrize("case", range(3))

@@ -81,7 +81,7 @@ def evaluate_categories(
     values = {"i2t": np.full(len(split), np.nan), "t2i": np.full(len(split), np.nan)}
     sides = {"i2t": (images, texts), "t2i": (texts, images)}
     if codes:
-        sides = {direction: tuple(pack(side) for side in pair) for direction, pair in sides.items()}
+        sides = {direction: (pack(left), pack(right)) for direction, (left, right) in sides.items()}
     asked = []
     for rows, database in protocol.rounds(split, queries):
         asked.append(rows)

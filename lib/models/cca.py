@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.interface import Texts, vectors
+from lib.models.interface import Texts, text_vectors
 
 LEARNED = ("image_mean", "text_mean", "image_map", "text_map", "correlations")
 
@@ -93,7 +93,7 @@ class CCA(nn.Module):
 
     def encode_sentences(self, sentences: Texts) -> Tensor:
         """Return (N, dim) float32 canonical variables of (N, E) text features; compare them by cosine."""
-        return self._encode(vectors(sentences, "CCA"), self.text_mean, self.text_map)
+        return self._encode(text_vectors(sentences, "CCA"), self.text_mean, self.text_map)
 
     def forward(self, images: Tensor, sentences: Texts) -> Tensor:
         """Return the (I, T) cosine similarities of image and text features."""

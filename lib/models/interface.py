@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lib.text.tokens import Tokens
 
-__all__ = ["RetrievalModel", "Texts", "Tokens", "vectors", "word_ids"]
+__all__ = ["RetrievalModel", "Texts", "Tokens", "text_vectors", "word_ids"]
 
 Texts = Tensor | Tokens  # feature vectors (T, F), or word ids (T, L) and their lengths (T,)
 
@@ -38,7 +38,7 @@ def word_ids(texts: Texts, reader: str) -> Tokens:
     return Tokens(*texts)
 
 
-def vectors(texts: Texts, reader: str) -> Tensor:
+def text_vectors(texts: Texts, reader: str) -> Tensor:
     """Return what a model that takes vectors was given; TypeError naming the model where it was given `Tokens`."""
     if not isinstance(texts, Tensor):
         raise TypeError(f"{reader} takes vectors of texts, not Tokens (word ids and lengths)")

@@ -7,13 +7,16 @@ and both in one batch.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.base.checked import check_fields
 from lib.losses import soft_margin
 from lib.models.interface import Texts, Tokens
+from lib.models.joint_embedding import JointEmbedding
 from lib.training.batches import Batch, Pairs, concatenated
 from lib.training.loop import History, Loss, TrainConfig, fit
 
@@ -87,7 +90,7 @@ class TaggedPairs(Pairs):
 
     def rows(self, epoch: int) -> Tensor:
         """Return the rows of the curriculum's share at `epoch`, at least two of them."""
-        if self.rank is None:
+        if self.rank is None or self.share is None:
             return super().rows(epoch)
         return self.rank.argsort(stable=True)[: max(2, round(self.share(epoch) * len(self)))]
 
@@ -98,7 +101,9 @@ def clean_pairs(pairs: Pairs, tags: Tensor) -> TaggedPairs:
     return TaggedPairs(pairs.images, pairs.texts, pairs.image_of_text, pairs.lengths, tags=tags, described=described)
 
 
-def web_pairs(images: Tensor, tags: Tensor, frequency=None, share: Callable[[int], float] | None = None) -> TaggedPairs:
+def web_pairs(
+    images: Tensor | np.ndarray, tags: Tensor, frequency=None, share: Callable[[int], float] | None = None
+) -> TaggedPairs:
     """Return web images (N, D) with their tags (N, F), without sentences: the data of stage II.
 
     Args:
@@ -157,7 +162,7 @@ class WeblyObjective:
         self.data, self.loss, self.tag_loss, self.soft = data, loss, tag_loss or loss, soft
         self.sentence_weight, self.tag_weight = sentence_weight, tag_weight
 
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+    def __call__(self, model: JointEmbedding, batch: Batch) -> Tensor:
         """Return the loss, a scalar."""
         images = model.encode_images(batch.images)
         total = images.sum() * 0
@@ -184,7 +189,7 @@ def _rows_of(texts: Texts, rows: Tensor) -> Texts:
 
 
 def two_stages(
-    model: nn.Module,
+    model: JointEmbedding,
     clean: TaggedPairs,
     web: TaggedPairs,
     loss: Loss,
@@ -209,6 +214,6 @@ def two_stages(
         ("stage2", web, second, choices.stage2),
     ):
         checkpoint = None if folder is None else Path(folder) / f"{name}.pt"
-        options = {"val": val, "checkpoint": checkpoint, "device": device, "progress": progress}
+        options: dict[str, Any] = {"val": val, "checkpoint": checkpoint, "device": device, "progress": progress}
         histories.append(fit(model, data, config, objective=objective, **options))
     return histories[0], histories[1]
