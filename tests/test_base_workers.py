@@ -18,13 +18,14 @@ from lib.vision import extract_shards as vision_shards
 from tests.test_data_webdataset import sample, tar
 from tests.test_run import WRITE, write_profile, write_toy
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[data]', or the extra `scale`")
+pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory):
     """One cluster for all tests: it takes ten seconds to start."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[data]', or the extra `scale`")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(FOLDER))  # workers must find lib and tests, and share a feature cache
         patch.setenv("LIB_CACHE", os.environ.get("LIB_CACHE", str(FOLDER / "data" / "cache")))

@@ -7,8 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
-from torchmetrics.retrieval import RetrievalMAP, RetrievalPrecision
 
 from lib.evaluation import map_at_r, mean_average_precision, precision_at_k
 from lib.evaluation.labels import _keys, _sort
@@ -83,7 +81,11 @@ def shares_label(query_labels, gallery_labels):
     return (query_labels[:, None] & gallery_labels).any(2)
 
 
+@pytest.mark.slow
 def test_agrees_with_scikit_learn_and_torchmetrics_where_nothing_ties():
+    from sklearn.metrics import average_precision_score
+    from torchmetrics.retrieval import RetrievalMAP, RetrievalPrecision
+
     inputs = multi_label()
     similarity, relevant = (1 + cosine(*inputs[:2])) / 2, shares_label(*inputs[2:])
     result = mean_average_precision(*inputs)
@@ -99,6 +101,8 @@ def test_agrees_with_scikit_learn_and_torchmetrics_where_nothing_ties():
 
 
 def test_scikit_learn_differs_where_scores_tie():
+    from sklearn.metrics import average_precision_score
+
     scores, relevant = [1.0, 1.0], [True, False]
     assert average_precision_score(relevant, scores) == 0.5  # both tied items come in one step
     assert mean_average_precision(*one_query(scores, relevant), cosine=False) == 0.75  # (1 + 1/2) / 2

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR
 
 from lib.evaluation import Ranks, chance, evaluate, evaluate_similarity
 
@@ -199,7 +198,10 @@ def test_chance_of_folds_is_the_score_of_constant_embeddings(coco_sized):
     assert scores.folds.as_dict() == pytest.approx(chance(5000, owner, "coco-1k"))
 
 
+@pytest.mark.slow
 def test_agrees_with_torchmetrics():
+    from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR
+
     x, y, owner = embeddings(30, 90, 16, noise=2.0)
     similarity = torch.nn.functional.normalize(x) @ torch.nn.functional.normalize(y).T
     similarity = (1 + similarity) / 2  # torchmetrics 1.9 does not count a positive whose score is not above zero

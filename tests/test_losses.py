@@ -7,9 +7,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from pytorch_metric_learning.distances import CosineSimilarity
-from pytorch_metric_learning.losses import NTXentLoss, TripletMarginLoss
-from pytorch_metric_learning.reducers import SumReducer
 
 from lib.losses import (
     InfoNCE,
@@ -108,6 +105,10 @@ def test_one_image_without_negatives_has_a_finite_gradient(loss):
 
 
 def test_hinges_agree_with_pytorch_metric_learning():
+    from pytorch_metric_learning.distances import CosineSimilarity
+    from pytorch_metric_learning.losses import TripletMarginLoss
+    from pytorch_metric_learning.reducers import SumReducer
+
     generator = torch.Generator().manual_seed(0)
     images, texts = F.normalize(torch.randn(2, 12, 16, generator=generator), dim=-1)
     ids, text_ids = torch.arange(12), torch.arange(12)  # the peer drops the diagonal if both are one object
@@ -118,6 +119,8 @@ def test_hinges_agree_with_pytorch_metric_learning():
 
 
 def test_info_nce_agrees_with_pytorch_metric_learning_on_several_captions():
+    from pytorch_metric_learning.losses import NTXentLoss
+
     generator = torch.Generator().manual_seed(0)
     images = F.normalize(torch.randn(6, 16, generator=generator), dim=-1)
     texts = F.normalize(torch.randn(18, 16, generator=generator), dim=-1)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.cross_decomposition import CCA as SklearnCCA
 from torch import nn
 
 from lib.evaluation import evaluate
@@ -122,6 +121,8 @@ def test_cross_attention_refuses_an_unknown_direction():
 
 
 def test_cca_agrees_with_sklearn():
+    from sklearn.cross_decomposition import CCA as SklearnCCA
+
     generator = torch.Generator().manual_seed(0)
     shared = torch.randn(400, 3, generator=generator)
     images = torch.cat([shared, torch.randn(400, 5, generator=generator)], 1) @ torch.randn(8, 8, generator=generator)

@@ -1,4 +1,4 @@
-"""The tables of the README say what the notebooks and the recorded results say."""
+"""The tables of the README say what the notebooks and the recorded results say, and its example runs."""
 
 import json
 import re
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
 from lib.report.names import decimals, heading
+from tests.picture_files import photos, write
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -48,3 +50,25 @@ def test_the_files_that_it_names_exist():
     missing = [link for link in links if not (ROOT / link).exists()]
     assert links
     assert not missing
+
+
+def own_pictures() -> str:
+    """The Python block of the section about one's own pictures."""
+    section = (ROOT / "README.md").read_text().split("## Your own pictures")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, flags=re.S)
+    return code
+
+
+def test_own_pictures_become_a_trained_model(tmp_path, monkeypatch, capsys):
+    code = own_pictures()
+    assert len(code.strip().splitlines()) < 15
+    names = [f"picture{i}" for i in range(40)]
+    files = photos(".", [f"{name}.jpg" for name in names])
+    write(tmp_path / "my_pictures", files | {f"{name}.txt": f"this is {name}" for name in names})
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {}
+    exec(compile(code, "README.md", "exec"), namespace)
+    assert "sum of recalls" in capsys.readouterr().out
+    assert len(namespace["corpus"]) == len(names)
+    saved = torch.load(tmp_path / "my_model.pt", weights_only=True)
+    assert all(torch.equal(saved[name], weights.cpu()) for name, weights in namespace["model"].state_dict().items())

@@ -146,3 +146,29 @@ def test_the_commit_says_when_it_is_not_the_whole_truth(tmp_path, monkeypatch):
 def test_the_device_is_the_one_that_was_used():
     assert metrics.device_name("mps") == "mps"
     assert metrics.device_name("cpu").endswith("cores")
+
+
+class OneNumber:
+    """Stands for `Scores`."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def as_dict(self):
+        return {"rsum": self.value, "t2i_r1": self.value / 2}
+
+
+def test_rows_of_a_method_have_a_value_a_seed():
+    seeds = [OneNumber(3.0), {"t2i_r1": 4.0, "rsum": 5.0}]  # scores or mappings
+    made = metrics.rows("CCA", "toy", "test", seeds, ("t2i_r1", "rsum"), note="closed form")
+    assert made == [
+        metrics.row("CCA", "toy", "test", "t2i_r1", [1.5, 4.0], note="closed form"),
+        metrics.row("CCA", "toy", "test", "rsum", [3.0, 5.0], note="closed form"),
+    ]
+
+
+def test_rows_name_the_metric_that_is_missing():
+    with pytest.raises(ValueError, match=r"'CCA', entry 1: no metric 'map', but rsum, t2i_r1"):
+        metrics.rows("CCA", "toy", "test", [{"map": 1.0, "rsum": 2.0}, OneNumber(1.0)], ("rsum", "map"))
+    with pytest.raises(ValueError, match=r"'values' is empty"):
+        metrics.rows("CCA", "toy", "test", [], ("rsum",))

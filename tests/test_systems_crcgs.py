@@ -1,7 +1,5 @@
 """Items with labels, the networks of CRCGS and their training, on numbers in which labels can be learned."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -13,28 +11,38 @@ from lib.data.concepts import CONCEPTS, balanced_split, category_items, concept_
 from lib.evaluation.categories import CLEAN, PUBLISHED, evaluate_categories
 from lib.run import notebook
 from lib.run.profile import load_profile, parameters_for
-from lib.systems.crcgs.categories import (
-    CategoryConfig,
+from lib.systems.crcgs import (
+    PUBLISHED_RUNS,
+    CategoryNetwork,
+    CrcgsObjective,
+    CrcgsWeights,
+    Discriminator,
+    FeatureGenerator,
+    FeaturePairs,
+    Generators,
+    HashLayer,
     LabelledItems,
+    LinearHash,
+    SearchedItems,
+    category_config,
     contrastive,
     dcmh,
     dscmr,
     embed,
-    fit_categories,
     fit_hash_layer,
+    generation,
+    generation_config,
     projection,
 )
-from lib.systems.crcgs.generators import FeatureGenerator, Generators
-from lib.systems.crcgs.linear_hash import LinearHash
-from lib.systems.crcgs.networks import CategoryNetwork, Discriminator, HashLayer
-from lib.systems.crcgs.objective import PUBLISHED_RUNS, CrcgsObjective, CrcgsWeights, fit_generator
+from lib.training import fit
 from tests import test_data_coco
 from tests.picture_files import write
 from tests.test_data_mirflickr import matrices, write_hdf5  # noqa: F401  (fixture)
 from tests.test_data_nuswide import nuswide  # noqa: F401  (fixture)
 
 N, C, X, Y = 96, 3, 12, 10
-CONFIG = CategoryConfig(epochs=12, batch_size=24, learning_rate=3e-3)
+CONFIG = category_config(epochs=12, batch_size=24, learning_rate=3e-3)
+QUIET = {"device": "cpu", "progress": False}
 
 
 def toy(seed=0):
@@ -59,9 +67,15 @@ def generators():
     torch.manual_seed(0)
     data, val = toy(), toy(1)
     to_text, to_image = FeatureGenerator(X, Y, 16, 8), FeatureGenerator(Y, X, 16, 8)
-    history = fit_generator(to_text, data.images, data.texts, CONFIG, val=(val.images, val.texts))
-    assert history.rows[-1]["val_loss"] < history.rows[0]["val_loss"]
-    fit_generator(to_image, data.texts, data.images, CONFIG)
+    config = generation_config(12, 24, 3e-3)
+    for generator, there in ((to_text, True), (to_image, False)):
+        pairs, unseen = (
+            FeaturePairs(x.images, x.texts) if there else FeaturePairs(x.texts, x.images) for x in (data, val)
+        )
+        history = fit(generator, pairs, config, objective=generation, val=unseen, **QUIET)
+        assert history.best["val_loss"] == min(row["val_loss"] for row in history.rows)
+        assert history.best["val_loss"] < history.rows[0]["val_loss"]
+        assert unseen.scores(generator, torch.device("cpu"))["loss"] == pytest.approx(history.best["val_loss"])
     return Generators(to_text, to_image).freeze()
 
 
@@ -78,7 +92,7 @@ def test_every_objective_learns_the_labels(name, generators):
     objective = made.get(name) or CrcgsObjective(generators, CrcgsWeights(), len(train), CONFIG, "batches" in name, 32)
     model = network()
     before = score(*embed(model, val), val.labels)
-    history = fit_categories(model, train, CONFIG, objective, val=val, device="cpu")
+    history = fit(model, train, CONFIG, objective=objective, val=SearchedItems(val), **QUIET)
     after = score(*embed(model, val), val.labels)
     assert after == pytest.approx(max(row["val_map_avg"] for row in history.rows))
     assert after > max(0.9, before)
@@ -113,7 +127,8 @@ def test_discriminators_learn_and_the_teachers_do_not(generators):
 def test_training_repeats_itself(generators):
     def run():
         model = network()
-        fit_categories(model, toy(), CategoryConfig(2, 24, 1e-3), CrcgsObjective(generators, CrcgsWeights(), N, CONFIG))
+        objective = CrcgsObjective(generators, CrcgsWeights(), N, CONFIG)
+        fit(model, toy(), category_config(2, 24, 1e-3), objective=objective, **QUIET)
         return embed(model, toy(1))[0]
 
     assert torch.equal(run(), run())
@@ -128,10 +143,10 @@ def test_an_embedding_does_not_depend_on_its_batch():
 @pytest.mark.parametrize("bits", [16, 64])
 def test_a_hash_layer_keeps_what_was_learned(bits):
     train, val, model = toy(), toy(1), network()
-    fit_categories(model, train, CONFIG, dscmr(30.0), val=val)
+    fit(model, train, CONFIG, objective=dscmr(30.0), val=SearchedItems(val), **QUIET)
     continuous = score(*embed(model, val), val.labels)
     torch.manual_seed(0)
-    hashed, _ = fit_hash_layer(model, HashLayer(16, bits, 32), train, CONFIG, val=val)
+    hashed, _ = fit_hash_layer(model, HashLayer(16, bits, 32), train, CONFIG, val=val, **QUIET)
     of_val = LabelledItems(*embed(model, val), val.labels)
     assert embed(hashed, of_val)[0].shape == (N, bits)
     assert score(*embed(hashed, of_val), val.labels, codes=True) > continuous - 0.05
@@ -185,8 +200,8 @@ def test_profiles_of_the_published_corpora_have_the_published_settings(corpus, p
         temperature=has["contrastive_tau"],
         support_temperature=has["support_tau"],
     )
-    train = CategoryConfig(has["category_epochs"], has["category_batch"], has["category_rate"])
-    assert (weights, replace(train, plateau=has["category_plateau"])) == (run.weights, run.train)
+    sizes = has["category_epochs"], has["category_batch"], has["category_rate"]
+    assert (weights, category_config(*sizes, plateau=has["category_plateau"])) == (run.weights, run.train)
     assert (has["code_epochs"], has["code_rate"]) == (run.hashing.epochs, run.hashing.learning_rate)
     assert (has["category_hidden"], has["category_dim"], has["category_layers"]) == (2048, 1024, 3)
     assert (has["corpus"], has["network_dropout"], has["discriminator_width"]) == (corpus, 0, 2048)
@@ -260,16 +275,18 @@ def test_the_published_corpora_go_all_the_way(name, corpora):
     images, labels = torch.randn(n, X), torch.from_numpy(items.labels)
     everything, rows = LabelledItems(images, bag, labels), torch.from_numpy(items.corpus.split == "train")
     train = LabelledItems(images[rows], bag[rows], labels[rows])
-    config = CategoryConfig(epochs=1, batch_size=8)
+    config = category_config(1, 8)
     to_text, to_image = (
         FeatureGenerator(X, len(words), 16, 8, relu_output=True),
         FeatureGenerator(len(words), X, 16, 8),
     )
     model = CategoryNetwork(X, len(words), labels.shape[1], 16, 16, 8)
     if len(train) > 1:
-        fit_generator(to_text, train.images, train.texts, config)
+        pairs = FeaturePairs(train.images, train.texts)
+        fit(to_text, pairs, generation_config(1, 8), objective=generation, val=pairs, **QUIET)
         teachers = Generators(to_text, to_image).freeze()
-        fit_categories(model, train, config, CrcgsObjective(teachers, PUBLISHED_RUNS[name].weights, len(train), config))
+        objective = CrcgsObjective(teachers, PUBLISHED_RUNS[name].weights, len(train), config)
+        fit(model, train, config, objective=objective, **QUIET)
     features = embed(model, everything)
     for protocol in (CLEAN, PUBLISHED):
         scores = evaluate_categories(*features, items.labels, items.corpus.split, protocol)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import timm
 import torch
 from torch import nn
 
@@ -95,6 +94,8 @@ def test_text_vectors_get_no_gradient():
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
+    import timm
+
     return TimmBackbone(timm.create_model("tf_efficientnet_lite0", pretrained=False), Preprocess(size=32, resize=32))
 
 

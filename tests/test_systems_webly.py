@@ -13,6 +13,7 @@ from lib.models.gru import GRUEncoder
 from lib.systems.webly import webly_embedding
 from lib.systems.webly.objective import WeblyChoices, WeblyObjective, clean_pairs, mixed_pairs, two_stages, web_pairs
 from lib.training import Pairs, TrainConfig, validate
+from tests.conftest import Interrupted
 
 STAGE1 = TrainConfig(epochs=3, batch_size=32, learning_rate=1e-2, schedule="constant")
 CHOICES = WeblyChoices(stage1=STAGE1, stage2_epochs=3)
@@ -163,30 +164,20 @@ def test_stage_two_leaves_every_bit_of_the_sentence_branch(weight_decay):
     assert not torch.equal(weights(first.tag), weights(learner.tag))
 
 
-class Interrupted(Exception):
-    pass
+@pytest.mark.parametrize("steps", [3, 6, 7, 14])  # 2 steps an epoch of stage I: in I, at its end, in stage II
+def test_resuming_in_and_between_the_stages_gives_identical_weights(store, stop_at, steps):
+    def both():
+        learner = model()
+        two_stages(learner, clean(), web(), sum_of_hinges, CHOICES, val=held_out(), progress=False)
+        return weights(learner)
 
-
-@pytest.mark.parametrize("steps", [3, 6, 7, 20])  # 2 steps an epoch of stage I, 10 of stage II: in I, between, in II
-def test_resuming_in_and_between_the_stages_gives_identical_weights(tmp_path, steps):
-    calls = []
-
-    def stopping(similarity, positives):
-        calls.append(1)
-        if len(calls) > 2 * min(steps, 6) + max(0, steps - 6):  # stage I asks twice a step
-            raise Interrupted
-        return sum_of_hinges(similarity, positives)
-
-    whole = model()
-    two_stages(whole, clean(), web(), sum_of_hinges, CHOICES, val=held_out(), progress=False)
+    stop_at(steps)
     with pytest.raises(Interrupted):
-        two_stages(model(), clean(), web(), stopping, CHOICES, val=held_out(), folder=tmp_path, progress=False)
-    assert (tmp_path / "stage1.pt").exists()
-    assert (tmp_path / "stage2.pt").exists() == (steps == 20)
-    resumed = model(seed=5)  # a new process starts from other weights
-    two_stages(resumed, clean(), web(), sum_of_hinges, CHOICES, val=held_out(), folder=tmp_path, progress=False)
-    assert torch.equal(weights(whole), weights(resumed))
-    shutil.rmtree(tmp_path)
+        both()
+    stop_at(0)
+    resumed = both()
+    shutil.rmtree(store)
+    assert torch.equal(both(), resumed)
 
 
 def rsum(schedule, mislabelled):
@@ -248,3 +239,12 @@ def test_the_paper_s_numbers_are_the_defaults():
 def test_parts_that_do_not_fit_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         replace(web(50), **change)
+
+
+def test_shared_words_are_read_by_one_branch():
+    shared, apart = (webly_embedding(20, 15, 15, dim=8, shared=way, seed=3) for way in (True, False))
+    assert shared.tag is shared.sentence
+    assert apart.tag is not apart.sentence
+    assert torch.equal(weights(shared.image), weights(apart.image))  # the seed is of the weights
+    torch.manual_seed(3)
+    assert torch.equal(weights(webly_embedding(20, 15, 15, dim=8)), weights(apart))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.systems.webly.tag_vectors import TagVectors
+from lib.systems.webly import TagVectors, tags_as_sentences
 
 
 class Letters:
@@ -33,3 +33,15 @@ def test_an_image_s_vector_does_not_depend_on_the_others():
 def test_no_training_tags_is_an_error(training):
     with pytest.raises(ValueError, match="no training image has a tag"):
         TagVectors(Letters(), training)
+
+
+def test_a_list_of_tags_reads_as_one_sentence():
+    class Lengths:
+        dim = 2
+
+        def transform(self, texts):
+            return np.array([[len(text), text.count(" ")] for text in texts], dtype=np.float32)
+
+    found = tags_as_sentences([["red", "dog"], [], ["sky"]], Lengths())
+    assert found.tolist() == [[7, 1], [0, 0], [3, 0]]
+    assert tags_as_sentences([[], []], Lengths()).tolist() == [[0, 0], [0, 0]]

@@ -1,8 +1,10 @@
 """The web set: a folder of posts or a corpus with tags, and what the filters leave of it."""
 
+import numpy as np
 import pytest
 
-from lib.systems.webly.web_pictures import web_pictures
+from lib.data import Corpus
+from lib.systems.webly import controlled_web, web_pictures
 from tests.picture_files import jpeg, photos, write
 
 UNTAGGED = 4_000  # MIRFLICKR holds out 2,000 pictures each for validation and test; a web set takes them all
@@ -62,3 +64,39 @@ def test_what_cannot_be_a_web_set_is_said(data):
     write(data / "posts", {"a.txt": "qwrtzp"} | photos(".", ["a.jpg"]))
     with pytest.raises(ValueError, match=r"(?s)web set posts: no picture is left\n.*English tags"):
         web_pictures("posts", last_words)
+
+
+def annotated_corpus(n=40):
+    return Corpus(
+        name="toy",
+        images=[None] * n,
+        image_ids=[f"p{i}" for i in range(n)],
+        captions=[[f"picture {i}"] for i in range(n)],
+        tags=[["own"] for _ in range(n)],
+        labels=None,
+        label_names=[],
+        split=np.array(["train"] * (n - 5) + ["test"] * 5),
+        licence="none",
+        source="made here",
+        attribution="",
+    )
+
+
+def test_a_controlled_web_set_has_the_tags_that_it_is_given():
+    corpus = annotated_corpus()
+    tags = {image_id: [f"tag of {image_id}"] for image_id in corpus.image_ids}
+    clean, web = controlled_web(corpus, 0.2, tags)
+    assert (len(clean), len(web)) == (7, 28)  # of 35 training pictures
+    assert set(clean.image_ids) == set(corpus.annotate(0.2).select("train").image_ids)
+    assert web.tags == [[f"tag of {image_id}"] for image_id in web.image_ids]
+    assert not any(web.captions)
+    assert controlled_web(corpus, 1, tags)[1] is None
+
+
+def test_noise_moves_tags_among_the_web_pictures():
+    corpus = annotated_corpus()
+    tags = {image_id: [image_id] for image_id in corpus.image_ids}
+    _, web = controlled_web(corpus, 0.2, tags, noise=0.5)
+    moved = [image_id for image_id, of_image in zip(web.image_ids, web.tags, strict=True) if of_image != [image_id]]
+    assert len(moved) == 14
+    assert sorted(word for of_image in web.tags for word in of_image) == sorted(web.image_ids)

@@ -1,17 +1,12 @@
 """The loop learns, resumes to the same bits, and says what is wrong."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
 import torch
 
-from lib.losses import InfoNCE, info_nce, max_of_hinges, sum_of_hinges
+from lib.losses import info_nce, max_of_hinges, sum_of_hinges
 from lib.models import JointEmbedding, PooledBranch, Projection, last_pool
 from lib.models.gru import GRUEncoder
 from lib.training import Pairs, TrainConfig, fit, validate
@@ -67,102 +62,6 @@ def test_history_draws_the_reference_lines_and_keeps_the_best_epoch():
     assert history.best["val_rsum"] == max(row["val_rsum"] for row in history.rows)
     assert validate(learner, linked(seed=1)).as_dict()["rsum"] == pytest.approx(history.best["val_rsum"])
     assert not learner.training
-
-
-class Interrupted(Exception):
-    pass
-
-
-def stopping_after(steps, loss=info_nce):
-    """A loss that raises at its `steps`-th training step, as if the process had died there."""
-    calls = []
-
-    def stopping(similarity, positives):
-        if similarity.requires_grad:
-            calls.append(1)
-        if len(calls) > steps:
-            raise Interrupted
-        return loss(similarity, positives)
-
-    return stopping
-
-
-@pytest.mark.parametrize("steps", [5, 13, 30])
-def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, steps):
-    whole, resumed = model(), model()
-    expected = fit(whole, linked(), CONFIG, info_nce, val=linked(seed=1), progress=False)
-    path = tmp_path / "run.pt"
-    with pytest.raises(Interrupted):
-        fit(resumed, linked(), CONFIG, stopping_after(steps), val=linked(seed=1), checkpoint=path, progress=False)
-    resumed = model(seed=5)  # a new process starts from other weights; the checkpoint must bring the right ones back
-    if steps < 13:  # stopped in the first epoch: there is no checkpoint yet, and the run starts from its beginning
-        assert not path.exists()
-        resumed = model()
-    history = fit(resumed, linked(), CONFIG, info_nce, val=linked(seed=1), checkpoint=path, progress=False)
-    assert torch.equal(weights(whole), weights(resumed))
-    assert [row["loss"] for row in history.rows] == [row["loss"] for row in expected.rows]
-
-
-def test_a_killed_process_resumes_to_the_same_bits(tmp_path):
-    script = textwrap.dedent(
-        """
-        import os, signal, sys
-        import torch
-        torch.set_num_threads(1)
-        sys.path.insert(0, "tests")
-        from test_training import CONFIG, linked, model, weights
-        from lib.losses import info_nce
-        from lib.training import fit
-        path, kill_at = sys.argv[1], int(sys.argv[2])
-        calls = []
-        def loss(similarity, positives):
-            calls.append(similarity.requires_grad)
-            if sum(calls) == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return info_nce(similarity, positives)
-        learner = model()
-        fit(learner, linked(), CONFIG, loss, val=linked(seed=1), checkpoint=path, progress=False)
-        torch.save(weights(learner), path + ".weights")
-        """
-    )
-    run = [sys.executable, "-c", script, str(tmp_path / "run.pt")]
-    environment = {**os.environ, "PYTHONHASHSEED": "1"}
-    assert subprocess.run([*run, "30"], env=environment).returncode == -signal.SIGKILL
-    subprocess.run([*run, "0"], env={**os.environ, "PYTHONHASHSEED": "2"}, check=True)
-    whole = model()
-    fit(whole, linked(), CONFIG, info_nce, val=linked(seed=1), progress=False)
-    assert torch.equal(weights(whole), torch.load(tmp_path / "run.pt.weights", weights_only=True))
-
-
-def test_a_learned_temperature_is_trained_and_resumed(tmp_path):
-    path = tmp_path / "run.pt"
-    whole, loss = model(), InfoNCE()
-    fit(whole, linked(), CONFIG, loss, progress=False)
-    assert loss.log_scale.item() != pytest.approx(InfoNCE().log_scale.item(), abs=1e-4)
-    with pytest.raises(Interrupted):
-        fit(model(), linked(), CONFIG, _stopping_module(20), checkpoint=path, progress=False)
-    again, resumed_loss = model(seed=7), InfoNCE()
-    fit(again, linked(), CONFIG, resumed_loss, checkpoint=path, progress=False)
-    assert torch.equal(weights(whole), weights(again))
-    assert torch.equal(loss.log_scale, resumed_loss.log_scale)
-
-
-def _stopping_module(steps):
-    loss = InfoNCE()
-    plain = loss.forward
-    loss.forward = stopping_after(steps, plain)
-    return loss
-
-
-def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path):
-    path = tmp_path / "run.pt"
-    fit(model(), linked(), CONFIG, info_nce, checkpoint=path, progress=False)
-    other = TrainConfig(**{**CONFIG.__dict__, "learning_rate": 1.0})
-    with pytest.raises(ValueError, match=r"learning_rate: 0\.01 there, 1\.0 here"):
-        fit(model(), linked(), other, info_nce, checkpoint=path, progress=False)
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"run\.pt is not a readable checkpoint"):
-        fit(model(), linked(), CONFIG, info_nce, checkpoint=path, progress=False)
 
 
 def test_the_callers_random_state_is_left_alone():

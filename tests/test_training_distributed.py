@@ -10,11 +10,12 @@ import torch
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
+from lib.base import checkpoint
 from lib.losses import info_nce, max_of_hinges, positives_from_ids, sigmoid_loss, streaming, sum_of_hinges
 from lib.models.joint_embedding import JointEmbedding, Projection
 from lib.report.rows import read_metrics
 from lib.run import train as train_command
-from lib.training import Pairs, TrainConfig, checkpoint, sharded
+from lib.training import Pairs, TrainConfig, sharded
 from lib.training.distributed import RankPairs, dense, fit_ranks, whole_batch
 from lib.training.processes import gather, process_group, rank_and_ranks
 

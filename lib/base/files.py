@@ -1,6 +1,8 @@
 """Where files are kept, and how they are written so that an interruption never leaves half a file."""
 
 import os
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +12,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def cache_dir(*parts: str) -> Path:
-    """Return the folder `<repository>/data/cache/<parts>`, created; the variable LIB_CACHE moves `data/cache`."""
-    root = Path(os.environ.get("LIB_CACHE") or ROOT / "data" / "cache")
-    folder = root.joinpath(*parts)
+    """Return the folder `<repository>/data/cache/<parts>`, created; the variable LIB_CACHE moves `data/cache`.
+
+    A copy of lib that is installed outside of the repository keeps its caches in the user's cache folder.
+    """
+    folder = Path(os.environ.get("LIB_CACHE") or _home("cache")).joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -20,9 +24,25 @@ def cache_dir(*parts: str) -> Path:
 def data_dir() -> Path:
     """Return the folder that holds the corpora: `<repository>/data/raw`, or the variable DATA.
 
-    A relative DATA counts from the repository, because notebooks run in folders of their own.
+    A relative DATA counts from the repository, because notebooks run in folders of their own. For a copy of lib that is
+    installed outside of the repository it is the user's data folder, and a relative DATA counts from where one is.
     """
-    return (ROOT / (os.environ.get("DATA") or Path("data", "raw"))).resolve()
+    return ((ROOT if in_checkout() else Path()) / (os.environ.get("DATA") or _home("raw"))).resolve()
+
+
+def in_checkout() -> bool:
+    """Whether this lib lies in the repository, with the notebooks beside it, rather than in site-packages."""
+    return (ROOT / "pyproject.toml").is_file() and (ROOT / "notebooks").is_dir()
+
+
+def _home(kind: str) -> Path:
+    """The folder of `kind`, cache or raw, where no variable names another."""
+    if in_checkout():
+        return ROOT / "data" / kind
+    import platformdirs
+
+    of_user = platformdirs.user_cache_path if kind == "cache" else platformdirs.user_data_path
+    return of_user("webly-retrieval", appauthor=False)
 
 
 @contextmanager
@@ -36,9 +56,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        _replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename; on Windows, which refuses it while anybody has the target open, again for up to three seconds."""
+    for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6) if sys.platform == "win32" else ():
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            time.sleep(pause)
+    return os.replace(source, target)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""python -m lib.data {list,get,check,assemble}: which corpora there are; bring one here, look at it, or make one."""
+"""python -m lib data {list,get,check,assemble}: which corpora there are; bring one here, look at it, or make one."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lib.data", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lib data", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="{list,get,check,assemble}")
     for name, command, text in (
         ("list", _list, "the corpora of registry.yaml, and which are here"),

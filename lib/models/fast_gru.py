@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.autograd.function import once_differentiable
 
 from lib.models.gru import GRUEncoder
@@ -31,9 +32,16 @@ class FastGRUEncoder(nn.Module):
             raise ValueError(f"a fast encoder reads in one direction, got {plain.gru}")
         self.embed, self.gru = plain.embed, plain.gru
 
-    @torch.compiler.disable  # which would make a graph for every length
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the (B, L, hidden) states of (B, L) word ids; only the first `lengths[b]` of row b mean anything."""
+        # Compiled it would be a graph for every length. (torch.compiler.disable loads the compiler at import.)
+        return self._uncompiled(tokens) if torch.compiler.is_compiling() else self._states(tokens)
+
+    @_disable_dynamo
+    def _uncompiled(self, tokens: Tensor) -> Tensor:
+        return self._states(tokens)
+
+    def _states(self, tokens: Tensor) -> Tensor:
         if tokens.is_cuda:
             return self.gru(self.embed(tokens))[0]
         distinct, places = tokens.T.unique(return_inverse=True)

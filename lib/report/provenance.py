@@ -62,6 +62,7 @@ def device_name(device=None) -> str:
     name = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        models = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        models = [line for line in lines if line.startswith("model name")]
         name = models[0].partition(":")[2].strip() if models else name
     return f"{name or platform.machine()}, {os.cpu_count()} cores"

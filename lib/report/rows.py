@@ -2,7 +2,9 @@
 
 started = time.time()
 ...
-rows = [metrics.row("InfoNCE", "openmoji", "test, 500 pictures", "i2t_r10", [61.2, 60.8, 61.5])]
+scores = [validate(model, pairs["test"]) for model in models]  # a model a seed
+rows = metrics.rows("InfoNCE", "openmoji", "test, 500 pictures", scores, ("rsum", "i2t_r10"))
+rows.append(metrics.row("chance", "openmoji", "test, 500 pictures", "i2t_r10", [2.0]))
 metrics.write_metrics(f"{out_dir}/metrics.json", rows, notebook="04_joint_embedding",
                       protocol=str(scores.protocol), corpus=corpus, started=started, device=device)
 """
@@ -11,12 +13,16 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib.base.files import write_text
 from lib.report.provenance import commit, device_name, versions
+
+if TYPE_CHECKING:  # reading and writing results needs no torch
+    from lib.evaluation import Scores
 
 TEXT_KEYS = ("method", "corpus", "setting", "metric")
 ROW_KEYS = (*TEXT_KEYS, "values", "mean", "std", "interval")
@@ -54,6 +60,27 @@ def row(
         result["note"] = note
     check_row(result, name)
     return result
+
+
+def rows(
+    method: str,
+    corpus: str,
+    setting: str,
+    scores_of_seeds: Sequence["Scores | Mapping[str, float]"],
+    metrics: Sequence[str],
+    note: str | None = None,
+) -> list[dict]:
+    """The rows of one method, a row a metric with one value a seed.
+
+    `scores_of_seeds` has one entry per seed: `Scores`, or a mapping from metric to value. Raises ValueError, naming the
+    metric and those that are known, where an entry lacks one.
+    """
+    values = [scores if isinstance(scores, Mapping) else scores.as_dict() for scores in scores_of_seeds]
+    for number, known in enumerate(values):
+        if missing := [metric for metric in metrics if metric not in known]:
+            raise ValueError(f"{method!r}, entry {number}: no metric {missing[0]!r}, but {', '.join(known)}")
+    per_metric = {metric: [of_seed[metric] for of_seed in values] for metric in metrics}
+    return [row(method, corpus, setting, metric, found, note=note) for metric, found in per_metric.items()]
 
 
 def check_row(row: dict, name: str) -> None:

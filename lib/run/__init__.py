@@ -1,7 +1,7 @@
 """Runs the notebooks with the parameters of a profile, each in a process of its own, and writes an overview page.
 
-    python -m lib.run --profile openmoji                   # all notebooks, into runs/openmoji
-    python -m lib.run --profile smoke --only 03 04 --jobs 2 --resume
+    python -m lib run                                      # all notebooks, into runs/openmoji, what is done is skipped
+    python -m lib run --profile smoke --only 03 04
 
 A notebook is done when its process exited 0 and it wrote a complete metrics.json. Exit code: 0 all done, 1 a notebook
 failed, 2 nothing was run because the profile or the command does not fit the notebooks, 130 interrupted.

@@ -11,7 +11,7 @@ from lib.run import ProfileError, run_notebooks
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m lib.run", description=lib.run.__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m lib run", description=lib.run.__doc__.splitlines()[0])
     parser.add_argument("--profile", required=True, help="name of a file in notebooks/profiles, e.g. openmoji or smoke")
     parser.add_argument("--only", nargs="+", metavar="NN", help="numbers or names of notebooks, e.g. 03 04")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of this run (default: runs/<profile>)")

@@ -1,7 +1,7 @@
 """Takes the numbers and, for the default profile, the outputs of complete runs into the repository.
 
-    python -m lib.run.record runs/openmoji     # writes results/openmoji/*.json and the outputs in notebooks/
-    python -m lib.run.record --check           # names the notebooks whose outputs are stale; exit code 1 if any
+    python -m lib record runs/openmoji     # writes results/openmoji/*.json and the outputs in notebooks/
+    python -m lib record --check           # names the notebooks whose outputs are stale; exit code 1 if any
 
 The recorded outputs are normalised, so that recording the same run twice changes nothing.
 """
@@ -162,7 +162,7 @@ def is_stale(path) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m lib.run.record", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m lib record", description=__doc__.splitlines()[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("run", nargs="?", type=Path, help="folder of a run, e.g. runs/openmoji")
     what.add_argument("--check", action="store_true", help="name the notebooks whose outputs are stale")

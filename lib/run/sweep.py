@@ -1,6 +1,6 @@
 """Runs notebooks over profiles and seeds, each combination by itself, on several processes or machines.
 
-    python -m lib.run.sweep --profiles smoke --seeds 0 1 2 --only 04 --workers 2
+    python -m lib sweep --profiles smoke --seeds 0 1 2 --only 04 --workers 2
 
 Each is a run of its own in <out>/<profile>/<notebook>/seed-<s>; at the end the numbers of all seeds are put together in
 <out>/<profile>/<notebook>/metrics.json. The same command again continues what was interrupted. Needs Ray.
@@ -15,7 +15,7 @@ from lib.base.files import ROOT, write_text
 from lib.base.workers import on_workers
 from lib.report.rows import TEXT_KEYS, read_metrics, row
 from lib.run import notebook
-from lib.run.profile import ProfileError
+from lib.run.profile import ProfileError, load_profile
 from lib.run.runner import PATTERN, run_notebooks, select
 
 
@@ -36,6 +36,8 @@ def sweep(
     folder = Path(notebooks or ROOT / "notebooks").resolve()
     out = Path(out or folder.parent / "runs" / "sweep").resolve()
     names = _names(folder, only)
+    for profile in profiles:  # what is wrong with one is better said here than by the processes
+        load_profile(folder / "profiles", profile)
     pieces = [
         [profile, name, seed, str(out / profile / name / f"seed-{seed}"), str(folder), cell_timeout]
         for profile in profiles
@@ -96,7 +98,7 @@ def _names(folder: Path, only: list[str] | None) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; exit code 0 if all passed, 1 if one failed, 2 if nothing could be run."""
-    parser = argparse.ArgumentParser(prog="python -m lib.run.sweep", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m lib sweep", description=__doc__.splitlines()[0])
     parser.add_argument("--profiles", nargs="+", required=True, metavar="NAME", help="files in notebooks/profiles")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="S", help="default: 0 1 2")
     parser.add_argument("--only", nargs="+", metavar="NN", help="numbers or names of notebooks")

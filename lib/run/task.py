@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 import psutil
 
@@ -104,22 +106,25 @@ class Task:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=_environment(jobs),
-                start_new_session=True,  # Ctrl-C reaches the runner only, which then ends the whole tree
+                # Ctrl-C reaches the runner only, which then ends the whole tree; the second one is for Windows
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
-        self.unread = b""
-        os.set_blocking(self.process.stdout.fileno(), False)
+        self.messages = SimpleQueue()
+        self.reader = threading.Thread(target=_read, args=(self.process.stdout, self.messages), daemon=True)
+        self.reader.start()
         self.process.stdin.write(json.dumps(request).encode() + b"\n")
         self.process.stdin.flush()  # and stays open: its end tells the process that the runner is gone
 
     def ended(self) -> bool:
         """Reads what the process has reported; True once it has exited (or was given up)."""
         exited = self.process.poll() is not None
-        while chunk := self.process.stdout.read():
-            *lines, self.unread = (self.unread + chunk).split(b"\n")
-            for line in lines:
-                message = json.loads(line)
-                self.failure = message.pop("failure", self.failure)
-                self.cell, self.cells = message.get("cell", self.cell), message.get("cells", self.cells)
+        if exited:
+            self.reader.join(SILENT)  # it may not have read the last message yet
+        while not self.messages.empty():
+            message = json.loads(self.messages.get())
+            self.failure = message.pop("failure", self.failure)
+            self.cell, self.cells = message.get("cell", self.cell), message.get("cells", self.cells)
             self.heard = time.monotonic()
         if not exited and time.monotonic() - self.heard > self.patience:
             self.kill()
@@ -178,6 +183,13 @@ class Task:
     def _failed(self, message: str) -> dict:
         log = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
         return {"cell": self.cell, "source": "", "message": message, "traceback": log[-2000:]}
+
+
+def _read(stream, messages: SimpleQueue) -> None:
+    """Puts each whole line of a pipe into the queue, until the pipe ends; Windows knows no pipe that does not block."""
+    for line in stream:
+        if line.endswith(b"\n"):  # else the process was killed while it wrote
+            messages.put(line)
 
 
 def _environment(jobs: int) -> dict[str, str]:

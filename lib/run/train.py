@@ -1,6 +1,6 @@
 """Trains a joint embedding on cached features, on one process or on all that torchrun starts.
 
-    python -m lib.run.train --corpus openmoji --epochs 10 --out runs/train
+    python -m lib train --corpus openmoji --epochs 10 --out runs/train
     torchrun --nproc-per-node 8 -m lib.run.train --corpus flickr30k --batch-size 8192 --out runs/train
 
 Frozen image features and MiniLM sentence vectors, linear maps, any loss of `lib.losses.streaming`. Both commands
@@ -9,21 +9,22 @@ give the same weights up to rounding, because `--batch-size` is that of all proc
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from lib.data import load
+from lib.base import checkpoint
+from lib.data import CORPORA, load
 from lib.losses import streaming
-from lib.models.joint_embedding import JointEmbedding, Projection
 from lib.report import rows as metrics
+from lib.systems.frozen import frozen_pairs, linear_model
 from lib.text.transformer import MiniLM
-from lib.training import Pairs, TrainConfig, checkpoint, sharded, validate
+from lib.training import TrainConfig, sharded, validate
 from lib.training.distributed import fit_ranks, whole_batch
 from lib.training.processes import process_group, rank_and_ranks
-from lib.vision import extract_features
 
 LOSSES = {
     "info_nce": sharded.info_nce,
@@ -33,10 +34,10 @@ LOSSES = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m lib.run.train", description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", default="openmoji", help="see data/README.md (default: openmoji)")
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lib train", description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", default="openmoji", choices=sorted(CORPORA), help="default: openmoji")
     parser.add_argument("--loss", default="info_nce", choices=LOSSES, help="default: info_nce")
     parser.add_argument(
         "--batch-size", type=int, default=512, metavar="B", help="texts of all processes (default: 512)"
@@ -47,7 +48,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--out", type=Path, default=Path("runs", "train"), metavar="DIR", help="default: runs/train")
-    train(parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
+    try:
+        train(options)
+    except FileNotFoundError as error:  # of the corpus: says where it was looked for and how to get it
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def train(options: argparse.Namespace) -> None:
@@ -61,9 +68,8 @@ def train(options: argparse.Namespace) -> None:
             dist.barrier()
         if rank > 0:
             corpus, pairs = _load(options.corpus, device)
-        torch.manual_seed(options.seed)
-        sides = [Projection(x.shape[-1], options.dim) for x in (pairs["train"].images, pairs["train"].texts)]
-        model = JointEmbedding(*sides)
+        sizes = (x.shape[-1] for x in (pairs["train"].images, pairs["train"].texts))
+        model = linear_model(*sizes, options.dim, seed=options.seed)
         config = TrainConfig(
             options.epochs, options.batch_size, options.rate, schedule="cosine", warmup_steps=10, seed=options.seed
         )
@@ -74,7 +80,7 @@ def train(options: argparse.Namespace) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         checkpoint.save(options.out / "model.pt", {"run": _settings(options), "model": model.state_dict()})
         setting = f"batch {options.batch_size}, {options.epochs} epochs"
-        rows = [metrics.row(options.loss, options.corpus, setting, m, [v]) for m, v in scores.as_dict().items()]
+        rows = metrics.rows(options.loss, options.corpus, setting, [scores], tuple(scores.as_dict()))
         about = {"protocol": str(scores.protocol), "corpus": corpus, "started": started, "device": device}
         metrics.write_metrics(options.out / "metrics.json", rows, notebook="lib.run.train", **about)
         print(f"ranks: {ranks}, {time.time() - started:.0f} s, {options.out / 'metrics.json'}\n{scores}")
@@ -85,16 +91,11 @@ def _settings(options: argparse.Namespace) -> dict:
 
 
 def _load(name: str, device: torch.device) -> tuple:
-    """The corpus, and the pairs of its splits: frozen features of pictures, memory-mapped, and of sentences."""
+    """The corpus, and the pairs of its splits; the features stay on disk, where all processes read them."""
     corpus, sentences = load(name), MiniLM(device=str(device))
-    pairs = {}
-    for split in ("train", "val", "test"):
-        part = corpus.select(split)
-        texts, image_of_text = part.texts()
-        images = extract_features(part.images, device=str(device), progress=False)
-        pairs[split] = Pairs(images, torch.tensor(sentences.transform(texts)), torch.tensor(image_of_text))
-    return corpus, pairs
+    options = {"encoder": sentences, "in_memory": False, "device": str(device)}
+    return corpus, {split: frozen_pairs(corpus, split, **options) for split in ("train", "val", "test")}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

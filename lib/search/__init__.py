@@ -1,6 +1,6 @@
 """Search a collection with words and pictures: an index over embeddings, a query language, a page for the classroom.
 
-python -m lib.search                             # the search page of the embedded corpus, in the browser
+python -m lib search                             # the search page of the embedded corpus, in the browser
 
 from lib.data import load
 from lib.search import Engine

@@ -15,6 +15,8 @@ from lib.models import JointEmbedding
 from lib.search import space
 from lib.search.index import Index
 from lib.search.query import QueryError, Term, compose, parse
+from lib.systems import frozen
+from lib.systems.frozen import TEXTS, frozen_features, frozen_pairs, linear_model
 
 LARGE = 100_000  # pictures from which on an approximate index pays
 
@@ -61,23 +63,23 @@ class Engine:
         say: is told what is being done, one line at a time.
         """
         # What was learned depends on the pictures and texts, and on how it is learned.
-        recipe = Path(space.__file__).read_bytes() + corpus.fingerprint().encode()
+        recipe = b"".join(Path(part.__file__).read_bytes() for part in (space, frozen)) + corpus.fingerprint().encode()
         folder = cache_dir("search", f"{corpus.name}-{hashlib.sha256(recipe).hexdigest()[:12]}")
         if not (folder / "space.pt").is_file():
             say(f"reading {len(corpus):,} pictures and their words")
-            train = space.training_pairs(corpus.select("train"), device)
+            train = frozen_pairs(corpus, "train", TEXTS, device=device)
             has_val = (corpus.split == "val").any()
-            val = space.training_pairs(corpus.select("val"), device) if has_val else None
+            val = frozen_pairs(corpus, "val", TEXTS, device=device) if has_val else None
             say(f"learning a joint space from {len(train):,} texts")
             model = space.learn_space(train, val, device=device)
-            vectors = space.image_vectors(model, space.features(corpus, device)).numpy()
+            vectors = space.image_vectors(model, frozen_features(corpus, device)).numpy()
             Index(vectors, corpus.image_ids, approximate=len(corpus) >= LARGE).save(folder)
             state = {"model": model.state_dict(), "covariance": torch.from_numpy(np.cov(vectors.T))}
             with atomic_path(folder / "space.pt") as path:  # written last: its presence says that all is there
                 torch.save(state, path)
         state = torch.load(folder / "space.pt", weights_only=True)
         sizes = [state["model"][f"{side}.1.weight"].shape for side in ("image", "sentence")]
-        model = space.new_space(sizes[0][1], sizes[1][1], sizes[0][0])
+        model = linear_model(sizes[0][1], sizes[1][1], sizes[0][0])
         model.load_state_dict(state["model"])
         say(f"ready: {len(corpus):,} pictures")
         return cls(corpus, model, Index.load(folder), state["covariance"].numpy(), device)

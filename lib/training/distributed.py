@@ -20,7 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from lib.losses import positives_from_ids
 from lib.models.interface import RetrievalModel, Texts
 from lib.training.batches import Batch, Pairs
-from lib.training.loop import History, Loss, TrainConfig, fit
+from lib.training.config import History, Loss, TrainConfig
+from lib.training.loop import fit
 from lib.training.processes import gather, rank_and_ranks
 
 PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # images (I, D), texts (T, D), image_ids, text_ids
@@ -119,6 +120,7 @@ def fit_ranks(
     if ranks > 1:  # copies the weights of rank 0 to all
         parallel = DistributedDataParallel(towers, device_ids=[device.index] if device.type == "cuda" else None)
     part = RankPairs(**{field.name: getattr(train, field.name) for field in fields(Pairs)}, rank=rank, ranks=ranks)
+    # Several ranks would have to agree on which of them found an outcome or progress: they train.
     history = fit(
         towers,
         part,
@@ -127,6 +129,7 @@ def fit_ranks(
         val=val,
         device=str(device),
         progress=progress and rank == 0,
+        keep=ranks == 1,
     )
     if ranks > 1:
         for tensor in towers.state_dict().values():  # the best epoch may be another one where rounding differs

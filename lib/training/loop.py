@@ -1,100 +1,38 @@
-"""One loop for every model: objective, schedule, validation, early stopping, checkpoints."""
+"""One loop for every model: objective, schedule, validation, early stopping, and outcomes that are kept."""
 
 import copy
-import dataclasses
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from lib.base import fit_store
 from lib.base.device import autocast, resolve_device
-from lib.evaluation import Scores, evaluate, evaluate_similarity
 from lib.losses import value_at_chance, value_at_collapse
-from lib.training import checkpoint as checkpoints
 from lib.training.batches import Batch, Pairs, epoch_seed
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train; the defaults are those of VSE++ and of Mithun et al. 2018, stage I.
-
-    Args:
-        epochs: passes over the texts.
-        batch_size: texts a batch.
-        learning_rate: of Adam, after warm-up.
-        weight_decay: decoupled (AdamW); 0 is plain Adam.
-        warmup_steps: steps of linear rise of the learning rate.
-        schedule: "constant", "step" (times 0.1 every `decay_every` epochs) or "cosine" (to 0 at the last step).
-        decay_every: epochs, for "step".
-        clip_norm: largest L2 norm of the gradient.
-        patience: stop after so many epochs without a better validation recall sum; None never stops early.
-        seed: of the order of the pairs and of dropout.
-        bf16: use bfloat16 autocast where the GPU has it.
-        compile: run the model through `torch.compile`, one graph for all lengths.
-    """
-
-    epochs: int = 30
-    batch_size: int = 128
-    learning_rate: float = 2e-4
-    weight_decay: float = 0.0
-    warmup_steps: int = 0
-    schedule: str = "step"
-    decay_every: int = 10
-    clip_norm: float = 2.0
-    patience: int | None = None
-    seed: int = 0
-    bf16: bool = True
-    compile: bool = False
-
-    def __post_init__(self):
-        if self.schedule not in ("constant", "step", "cosine"):
-            raise ValueError(f"schedule must be 'constant', 'step' or 'cosine', got {self.schedule!r}")
-        for name in ("epochs", "batch_size", "learning_rate", "decay_every", "clip_norm"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-
-    def rate(self, step: int, steps_per_epoch: int) -> float:
-        """Return the learning rate of optimiser step `step`, counted from 0."""
-        total = self.epochs * steps_per_epoch
-        factor = {
-            "constant": 1.0,
-            "step": 0.1 ** (step // (self.decay_every * steps_per_epoch)),
-            "cosine": (1 + math.cos(math.pi * step / total)) / 2,
-        }[self.schedule]
-        return self.learning_rate * factor * min(1.0, (step + 1) / (self.warmup_steps + 1))
-
-
-@dataclass
-class History:
-    """What happened: one dict an epoch with epoch, loss, chance, collapse, seconds, val_rsum, val_i2t_r1, ..."""
-
-    rows: list[dict] = field(default_factory=list)
-
-    @property
-    def best(self) -> dict:
-        """The epoch with the highest validation recall sum (the last epoch where nothing was validated)."""
-        return max(self.rows, key=lambda row: (row.get("val_rsum", 0.0), row["epoch"] if "val_rsum" not in row else 0))
+from lib.training.config import History, Loss, Objective, Trainable, TrainConfig, Validation
+from lib.training.validation import validate
 
 
 def fit(
     model: nn.Module,
-    train: Pairs,
+    train: Trainable,
     config: TrainConfig,
     loss: Loss | dict[int, Loss] | None = None,
     *,
-    val: Pairs | None = None,
-    objective: Callable[[nn.Module, Batch], Tensor] | None = None,
-    checkpoint: str | Path | None = None,
-    device: str = "auto",
+    val: Pairs | Validation | None = None,
+    objective: Objective | None = None,
+    keep: bool = True,
+    device: str | torch.device = "auto",
     progress: bool = True,
 ) -> History:
     """Train `model` in place and leave it with the weights of its best validation epoch, in eval mode.
+
+    The outcome is kept (`lib.base.fit_store`): the same call, in whatever process, takes it from there, and a process
+    that was killed goes on where it last wrote its progress. Both end with the same weights as an unbroken run, bitwise
+    on a CPU: the order of an epoch and its dropout depend on the seed and the epoch alone.
 
     Args:
         model: called as `model(images, texts) -> (I, T) similarities`; frozen parts (no parameter that needs a
@@ -103,126 +41,182 @@ def fit(
         config: see `TrainConfig`.
         loss: called as `loss(similarity, positives)`; or a dict from first epoch to loss, such as
             `{0: sum_of_hinges, 1: max_of_hinges}`. An `nn.Module` with parameters (`InfoNCE`) is trained as well.
-        val: pairs for the recall sum after each epoch; without it the last weights stay.
-        objective: instead of `loss`, for more than one term: `objective(model, batch) -> scalar`.
-        checkpoint: file that is written after each epoch and resumed from: a run that was killed ends with the same
-            weights as one that was not (bitwise on a CPU). The order of an epoch and its dropout depend on the seed
-            and the epoch alone.
+        val: pairs for the recall sum after each epoch, or another `Validation`; without it the last weights stay.
+        objective: instead of `loss`, for more than one term: `objective(model, batch) -> scalar`, see `Objective`.
+        keep: False trains anew and keeps nothing: for measurements of time.
         device: "auto" takes the GPU if there is one.
-        progress: show a progress bar with the loss, its chance line and the validation recall sum.
+        progress: show a progress bar with the loss, its chance line and the validation score.
 
     Returns:
         The history; losses are means over the epoch's batches.
 
     Raises:
-        ValueError: neither or both of `loss` and `objective`; a checkpoint of another run.
+        ValueError: neither or both of `loss` and `objective`.
+        NoIdentity: something decides the outcome and cannot be hashed; give what it is made from, or `keep=False`.
         FloatingPointError: the loss became NaN or infinite; the message names the epoch and the step.
     """
     if (loss is None) == (objective is None):
         raise ValueError("give either a loss or an objective")
     device = resolve_device(device)
-    schedule = loss if isinstance(loss, dict) else {0: loss}
-    modules = nn.ModuleList([model, *(term for term in schedule.values() if isinstance(term, nn.Module))]).to(device)
-    parameters = [parameter for parameter in modules.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
-    forward = torch.compile(model, dynamic=True) if config.compile else model
-
-    run = {**dataclasses.asdict(config), "texts": len(train), "images": len(train.images)}
-    state = checkpoints.load(checkpoint, run, device) if checkpoint else None
-    history, best, first = History(), None, 0
-    if state:
-        modules.load_state_dict(state["modules"])
-        optimiser.load_state_dict(state["optimiser"])
-        history, best, first = History(state["history"]), state["best"], state["epoch"] + 1
-
-    bar = _progress_bar(progress, config.epochs, first)
-    for epoch in range(first, config.epochs):
-        if _out_of_patience(history, config.patience):
-            break
-        started = time.perf_counter()
-        _train_mode(modules)
-        current = schedule[max(start for start in schedule if start <= epoch)]
-        step = objective or _similarity_objective(current)
-        row = {"epoch": epoch, "loss": _train_epoch(forward, train, config, step, optimiser, epoch, device)}
-        if current is not None:
-            row |= _reference(model, train, config, current, device)
-        row["seconds"] = time.perf_counter() - started
-        if val is not None:
-            row |= {f"val_{key}": value for key, value in validate(model, val, device=str(device)).as_dict().items()}
-        history.rows.append(row)
-        if val is None or history.best is row:
-            best = copy.deepcopy({name: tensor.detach() for name, tensor in model.state_dict().items()})
-        if checkpoint:
-            state = {"run": run, "epoch": epoch, "history": history.rows, "best": best}
-            state |= {"modules": modules.state_dict(), "optimiser": optimiser.state_dict()}
-            checkpoints.save(checkpoint, state)
-        bar.update()
-        bar.set_postfix({key: f"{row[key]:.3g}" for key in ("loss", "chance", "val_rsum") if key in row})
-    bar.close()
-    model.load_state_dict(best)
-    model.eval()
-    return history
+    losses = loss if isinstance(loss, dict) else {0: loss}
+    fitting = _Fit(model, train, config, losses, val, objective, device)
+    parts = {"model": model, "train": train, "config": config, "losses": losses, "val": val, "objective": objective}
+    with fit_store.keeping(device, keep, code=fit, **parts) as place:
+        if place.outcome is not None:
+            return fitting.take(place.outcome)
+        if place.progress is not None:
+            fitting.resume(place.progress)
+        fitting.run(place, progress)
+        place.finish(fitting.outcome())
+    return fitting.history
 
 
-def _train_epoch(model, train, config, objective, optimiser, epoch, device) -> float:
-    """Take one optimiser step a batch and return the mean loss."""
-    steps_per_epoch = math.ceil(len(train) / config.batch_size)
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    losses = []
-    with torch.random.fork_rng():  # the caller's random state stays as it is
-        torch.manual_seed(epoch_seed(config.seed, epoch))
-        for number, batch in enumerate(train.epoch(config.batch_size, config.seed, epoch, device)):
-            for group in optimiser.param_groups:
-                group["lr"] = config.rate(epoch * steps_per_epoch + number, steps_per_epoch)
-            with autocast(device, config.bf16):
-                value = objective(model, batch)
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()
-            nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-            optimiser.step()
-            losses.append(value.detach())
-    losses = torch.stack(losses).tolist()
-    for number, value in enumerate(losses):
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss became {value} in epoch {epoch}, step {number}")
-    return sum(losses) / len(losses)
+class _Fit:
+    """One run of `fit`: what it changes, and how that is written and read again."""
+
+    def __init__(self, model, train, config, losses, val, objective, device):
+        self.model, self.train, self.config, self.val, self.device = model, train, config, val, device
+        self.losses, self.objective = losses, objective
+        learning = [term for term in (*losses.values(), objective) if isinstance(term, nn.Module)]
+        self.others = nn.ModuleList(learning)
+        self.modules = nn.ModuleList([model, *learning]).to(device)
+        self.parameters = [parameter for parameter in self.modules.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+        chooses = "rsum" if val is None or isinstance(val, Pairs) else val.chooses
+        self.history, self.best = History(chosen_by=f"val_{chooses}"), None
+        # The next epoch, the losses of its steps that are done, and the random state behind them.
+        self.epoch, self.step_losses, self.random = 0, [], None
+
+    def run(self, place: fit_store.Place, progress: bool) -> None:
+        """Train from where we are to the end."""
+        forward = torch.compile(self.model, dynamic=True) if self.config.compile else self.model
+        plateau = self._plateau()
+        bar = _progress_bar(progress, self.config.epochs, self.epoch)
+        while self.epoch < self.config.epochs and not _out_of_patience(self.history, self.config.patience):
+            started, epoch = time.perf_counter(), self.epoch
+            _train_mode(self.modules)
+            current = self.losses[max(start for start in self.losses if start <= epoch)]
+            objective = self.objective or _similarity_objective(current)
+            row = {"epoch": epoch, "loss": self._train_epoch(forward, objective, plateau.get_last_lr()[0], place)}
+            if current is not None:
+                row |= _reference(self.model, self.train, self.config, current, self.device)
+            row["seconds"] = time.perf_counter() - started
+            row |= {f"val_{name}": value for name, value in self._validated().items()}
+            self.history.rows.append(row)
+            if self.val is None or self.history.best is row:
+                self.best = copy.deepcopy({name: x.detach() for name, x in self.model.state_dict().items()})
+            self.epoch, self.step_losses, self.random = epoch + 1, [], None
+            if self.config.schedule == "plateau":
+                plateau.step(row[self.history.chosen_by])
+            if place.due():
+                place.keep(self.state())
+            bar.update()
+            chosen_by = self.history.chosen_by
+            bar.set_postfix({key: f"{row[key]:.3g}" for key in ("loss", "chance", chosen_by) if key in row})
+        bar.close()
+        self.model.load_state_dict(self.best)
+        self.model.eval()
+
+    def _train_epoch(self, forward, objective, rate: float, place: fit_store.Place) -> float:
+        """Take one optimiser step a batch, from the first that is not done, and return the mean loss."""
+        config, epoch, done = self.config, self.epoch, len(self.step_losses)
+        steps_per_epoch = math.ceil(len(self.train) / config.batch_size)
+        losses = []
+        with torch.random.fork_rng():  # the caller's random state stays as it is
+            torch.manual_seed(epoch_seed(config.seed, epoch))
+            batches = self.train.epoch(config.batch_size, config.seed, epoch, self.device)
+            for number, batch in enumerate(batches):
+                if number < done:
+                    continue
+                if number == done and done:
+                    _set_random_state(self.random, self.device)
+                for group in self.optimiser.param_groups:
+                    scale = rate / config.learning_rate
+                    group["lr"] = scale * config.rate(epoch * steps_per_epoch + number, steps_per_epoch)
+                with autocast(self.device, config.bf16):
+                    value = objective(forward, batch)
+                self.optimiser.zero_grad(set_to_none=True)
+                value.backward()
+                if config.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
+                self.optimiser.step()
+                losses.append(value.detach())
+                if place.due():
+                    self.step_losses += torch.stack(losses).tolist()
+                    self.random, losses = _random_state(self.device), []
+                    place.keep(self.state())
+        everything = self.step_losses + (torch.stack(losses).tolist() if losses else [])
+        for number, value in enumerate(everything):
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the loss became {value} in epoch {epoch}, step {number}")
+        return sum(everything) / len(everything)
+
+    def _validated(self) -> dict[str, float]:
+        if self.val is None:
+            return {}
+        if isinstance(self.val, Pairs):
+            return validate(self.model, self.val, device=self.device).as_dict()
+        return {name: float(score) for name, score in self.val.scores(self.model, self.device).items()}
+
+    def _plateau(self) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
+        """The scheduler as it stands after the epochs of the history; it has an optimiser of its own."""
+        if self.config.schedule == "plateau" and self.val is None:
+            raise ValueError("schedule 'plateau' needs `val`")
+        rate = torch.optim.SGD([torch.zeros(1)], self.config.learning_rate)
+        mode = "min" if self.history.chosen_by.endswith("loss") else "max"
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(rate, mode, 0.5, self.config.decay_every, min_lr=1e-6)
+        for row in self.history.rows if self.config.schedule == "plateau" else ():
+            plateau.step(row[self.history.chosen_by])
+        return plateau
+
+    def state(self) -> dict:
+        """Everything that a later process needs to go on from here."""
+        return {
+            "modules": self.modules.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "history": self.history.rows,
+            "best": self.best,
+            "epoch": self.epoch,
+            "step_losses": self.step_losses,
+            "random": self.random,
+        }
+
+    def resume(self, state: dict) -> None:
+        """Go back to what `state` gave."""
+        self.modules.load_state_dict(state["modules"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.history.rows, self.best, self.epoch = state["history"], state["best"], state["epoch"]
+        self.step_losses, self.random = state["step_losses"], state["random"]
+
+    def outcome(self) -> dict:
+        """What `fit` leaves behind: weights of the model, what objective and losses learned and noted, the history."""
+        learned = {name for name, parameter in self.others.named_parameters() if parameter.requires_grad}
+        others = {k: v for k, v in self.others.state_dict().items() if k in learned or k.endswith("_extra_state")}
+        return {"model": self.model.state_dict(), "others": others, "history": self.history.rows}
+
+    def take(self, outcome: dict) -> History:
+        """Leave behind what an earlier run did."""
+        self.model.load_state_dict(outcome["model"])
+        self.others.load_state_dict(outcome["others"], strict=False)
+        self.history.rows = outcome["history"]
+        self.model.eval()
+        return self.history
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _set_random_state(state: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state[0].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1].cpu(), device)
 
 
 def _similarity_objective(loss: Loss) -> Callable[[nn.Module, Batch], Tensor]:
     return lambda model, batch: loss(model(batch.images, batch.texts).float(), batch.positives)
-
-
-@torch.no_grad()
-def validate(
-    model: nn.Module, pairs: Pairs, protocol: str = "full", batch_size: int = 256, device: str = "auto"
-) -> Scores:
-    """Return the retrieval scores of a model on pairs, both directions.
-
-    A model whose `encode_images` gives one vector an image is scored from its embeddings; one that gives a set of
-    vectors (cross attention) from `model(images, texts)` on blocks of images and texts.
-
-    Args:
-        model: `JointEmbedding`, `CrossAttention`, or anything with their methods.
-        pairs: images and texts to rank; images without a text are distractors.
-        protocol: see `lib.evaluation.evaluate`.
-        batch_size: images or texts encoded at a time.
-        device: "auto" takes the GPU if there is one.
-    """
-    device = resolve_device(device)
-    model.to(device).eval()
-    image_rows = torch.arange(len(pairs.images)).split(batch_size)
-    text_rows = torch.arange(len(pairs)).split(batch_size)
-    if model.encode_images(pairs.image_rows(image_rows[0][:1], device)).ndim == 2:
-        images = torch.cat([model.encode_images(pairs.image_rows(rows, device)) for rows in image_rows])
-        texts = torch.cat([model.encode_sentences(pairs.text_rows(rows, device)) for rows in text_rows])
-        return evaluate(images, texts, pairs.image_of_text, protocol=protocol)
-    similarity = torch.cat(
-        [
-            torch.cat([model(images, pairs.text_rows(rows, device)) for rows in text_rows], dim=1)
-            for images in (pairs.image_rows(rows, device) for rows in image_rows)
-        ]
-    )
-    return evaluate_similarity(similarity, pairs.image_of_text, protocol=protocol)
 
 
 def _train_mode(modules: nn.Module) -> None:

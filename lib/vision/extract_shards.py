@@ -1,6 +1,6 @@
 """Features of a folder of WebDataset shards, encoded by several processes or machines, a shard at a time.
 
-    python -m lib.vision.extract_shards FOLDER --workers 8
+    python -m lib features FOLDER --workers 8
 
 Each shard's features go to a file of their own, written under a temporary name and renamed: a worker that dies loses
 the shard it was at, which another one does again. At the end the files are taken into the feature cache, where
@@ -9,6 +9,7 @@ the shard it was at, which another one does again. At the end the files are take
 
 import argparse
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -96,17 +97,23 @@ def _rows(part: Path, fingerprints: list[str]) -> np.ndarray:
         return content["features"][[row_of[fingerprint] for fingerprint in fingerprints]]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m lib.vision.extract_shards", description=__doc__.splitlines()[0])
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lib features", description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, metavar="FOLDER", help="folder of WebDataset shards (*.tar)")
     parser.add_argument("--encoder", default="efficientnet_lite0", help="default: efficientnet_lite0")
     parser.add_argument("--kind", default="global", choices=KINDS, help="default: global")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="shards at the same time (default: 2)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    features = extract_shards(**vars(parser.parse_args(arguments)))
+    options = parser.parse_args(arguments)
+    try:
+        features = extract_shards(**vars(options))
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f"{len(features):,} pictures, features {features.shape[1:]} {features.dtype}: in the cache")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

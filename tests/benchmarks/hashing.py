@@ -15,7 +15,6 @@ steps and searches of those shapes that are timed here, in about two minutes.
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import faiss
 import numpy as np
@@ -26,10 +25,23 @@ from lib.base.files import ROOT
 from lib.evaluation.hashing import HammingRanking, hamming_search, pack
 from lib.evaluation.labels import mean_average_precision
 from lib.run.profile import load_profile
-from lib.systems.crcgs.categories import CategoryConfig, HashedNetwork, LabelledItems, dscmr, fit_categories, hashing
-from lib.systems.crcgs.generators import FeatureGenerator, Generators
-from lib.systems.crcgs.networks import CategoryNetwork, HashLayer
-from lib.systems.crcgs.objective import CrcgsObjective, CrcgsWeights, fit_generator
+from lib.systems.crcgs import (
+    CategoryNetwork,
+    CrcgsObjective,
+    CrcgsWeights,
+    FeatureGenerator,
+    FeaturePairs,
+    Generators,
+    HashedNetwork,
+    HashLayer,
+    LabelledItems,
+    category_config,
+    dscmr,
+    generation,
+    generation_config,
+    hashing,
+)
+from lib.training import fit
 from lib.vision import extract_features
 from tests.benchmarks.floor import memory_rate, product_rate
 
@@ -126,28 +138,28 @@ def parts(profile: dict, items: int, labels: int, encoding: float) -> tuple[list
         profile[f] for f in ("bag_of_words", "category_hidden", "category_dim", "category_batch")
     )
     train, _, queries = (n * (labels if profile.get("split_per_label") else 1) for n in profile["split_counts"])
-    steps, config = -(-train // batch), CategoryConfig(batch_size=batch)
+    steps, config = -(-train // batch), category_config(1, batch)
     torch.manual_seed(0)
     known = torch.rand(batch, labels) < 0.1
     known[:, 0] = True
     of_batch = LabelledItems(torch.randn(batch, PICTURE), (torch.rand(batch, words) < 0.01).float(), known)
     there, back = FeatureGenerator(PICTURE, words, hidden, dim), FeatureGenerator(words, PICTURE, hidden, dim)
     ten = LabelledItems(*(part.repeat(10, 1) for part in (of_batch.images, of_batch.texts, of_batch.labels)))
-    generator = timed(lambda: fit_generator(there, ten.images, ten.texts, replace(config, epochs=1), device="cpu")) / 10
-    generator += timed(lambda: fit_generator(back, ten.texts, ten.images, replace(config, epochs=1), device="cpu")) / 10
+    quiet = {"keep": False, "device": "cpu", "progress": False}
+    generator = 0.0
+    for model, pairs in ((there, FeaturePairs(ten.images, ten.texts)), (back, FeaturePairs(ten.texts, ten.images))):
+        again = {"val": FeaturePairs(pairs.sources[:2], pairs.targets[:2]), "objective": generation} | quiet
+        generator += timed(lambda m=model, p=pairs, a=again: fit(m, p, generation_config(1, batch), **a)) / 10
     objective = CrcgsObjective(
         Generators(there, back).freeze(), CrcgsWeights(), train, config, True, profile["discriminator_width"]
     )
     base, full = (
-        timed(
-            lambda o=chosen: fit_categories(network(profile, labels), ten, replace(config, epochs=1), o, device="cpu")
-        )
-        / 10
+        timed(lambda o=chosen: fit(network(profile, labels), ten, config, objective=o, **quiet)) / 10
         for chosen in (dscmr(), objective)
     )
     layers = HashedNetwork(HashLayer(dim, BITS, min(hidden, 512)))
     features = LabelledItems(torch.randn(10 * batch, dim), torch.randn(10 * batch, dim), ten.labels)
-    layer = timed(lambda: fit_categories(layers, features, replace(config, epochs=1), hashing(), device="cpu")) / 10
+    layer = timed(lambda: fit(layers, features, config, objective=hashing(), **quiet)) / 10
     share = queries // 20
     sides, known = torch.randn(items, dim), torch.rand(items, labels).numpy() < 0.1
     codes = pack(sides[:, :BITS])

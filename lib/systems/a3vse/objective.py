@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.base.checked import check_fields
 from lib.models.interface import Texts, Tokens
@@ -17,7 +17,7 @@ from lib.systems.a3vse.adversarial import domain_accuracy, domain_loss, reversal
 from lib.systems.a3vse.losses import soft_alignment, weighted_hinges
 from lib.systems.a3vse.model import A3VSE
 from lib.training.batches import Batch, Pairs, concatenated, epoch_seed
-from lib.training.loop import Loss
+from lib.training.config import Loss
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def clues(*parts: tuple[float, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 joined = concatenated  # pseudo-captions beside true ones
 
 
-class A3VSEObjective:
+class A3VSEObjective(nn.Module):
     """`L_pair + rise (weak L_weak + soft L_soft) + L_domain(images) + L_domain(texts)` of a `SparseBatch`.
 
     The discriminators learn L_domain with weight 1, the encoders get its reversed gradient times the ramp and the
@@ -159,8 +159,17 @@ class A3VSEObjective:
     def __init__(self, data: SparsePairs, loss: Loss, choices: A3VSEChoices):
         if choices.soft and data.clue_images is None:
             raise ValueError("the soft term needs clues")
+        super().__init__()
         self.data, self.loss, self.choices = data, loss, choices
         self._log: dict[int, dict[str, list]] = {}
+
+    def get_extra_state(self) -> dict[int, dict[str, list[float]]]:
+        """The log as plain numbers, for `state_dict`."""
+        return {e: {name: list(map(float, values)) for name, values in parts.items()} for e, parts in self._log.items()}
+
+    def set_extra_state(self, state: dict[int, dict[str, list[float]]]) -> None:
+        """Take what `get_extra_state` gave."""
+        self._log = {epoch: defaultdict(list, parts) for epoch, parts in state.items()}
 
     @property
     def log(self) -> list[dict]:
@@ -170,7 +179,7 @@ class A3VSEObjective:
             for epoch, parts in self._log.items()
         ]
 
-    def __call__(self, model: A3VSE, batch: SparseBatch) -> Tensor:
+    def forward(self, model: A3VSE, batch: SparseBatch) -> Tensor:
         """Return the loss, a scalar."""
         chosen, note = self.choices, self._log.setdefault(batch.epoch, defaultdict(list))
         images, texts = model.encode_images(batch.images), model.encode_sentences(batch.texts)

@@ -1,19 +1,9 @@
 """Contrastive learning with generative features and support sets (Zhang et al., SIGIR 2022), and what it beats."""
 
-from lib.systems.crcgs.categories import (
-    CategoryConfig,
-    HashedNetwork,
-    LabelledItems,
-    contrastive,
-    dcmh,
-    dscmr,
-    embed,
-    fit_categories,
-    fit_hash_layer,
-    hashing,
-    projection,
-)
-from lib.systems.crcgs.generators import FeatureGenerator, Generators
+from lib.systems.crcgs.baselines import contrastive, dcmh, dscmr, projection
+from lib.systems.crcgs.generators import FeatureGenerator, FeaturePairs, Generators, generation, generation_config
+from lib.systems.crcgs.hashing import HashedNetwork, fit_hash_layer, hashing
+from lib.systems.crcgs.items import LabelledItems, SearchedItems, category_config, embed
 from lib.systems.crcgs.linear_hash import LinearHash
 from lib.systems.crcgs.losses import (
     discrimination_loss,
@@ -25,32 +15,34 @@ from lib.systems.crcgs.losses import (
     support_weights,
 )
 from lib.systems.crcgs.networks import CategoryNetwork, Discriminator, HashLayer
-from lib.systems.crcgs.objective import PUBLISHED_RUNS, CrcgsObjective, CrcgsWeights, PublishedRun, fit_generator
+from lib.systems.crcgs.objective import PUBLISHED_RUNS, CrcgsObjective, CrcgsWeights, PublishedRun
 
 __all__ = [
     "PUBLISHED_RUNS",
-    "CategoryConfig",
     "CategoryNetwork",
     "CrcgsObjective",
     "CrcgsWeights",
     "Discriminator",
     "FeatureGenerator",
+    "FeaturePairs",
     "Generators",
     "HashLayer",
     "HashedNetwork",
     "LabelledItems",
     "LinearHash",
     "PublishedRun",
+    "SearchedItems",
+    "category_config",
     "contrastive",
     "dcmh",
     "discrimination_loss",
     "dscmr",
     "embed",
     "feature_distillation",
-    "fit_categories",
-    "fit_generator",
     "fit_hash_layer",
     "fooling_loss",
+    "generation",
+    "generation_config",
     "generative_contrast",
     "hashing",
     "noise_contrast",

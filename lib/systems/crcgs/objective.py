@@ -1,17 +1,13 @@
-"""CRCGS (Zhang et al., SIGIR 2022): its generators, its objective with all parts, its published settings."""
+"""CRCGS (Zhang et al., SIGIR 2022): its objective with all parts, and its published settings."""
 
-import copy
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.base.device import resolve_device
 from lib.losses.category import discriminative_loss
-from lib.systems.crcgs.categories import CategoryConfig, LabelledItems
-from lib.systems.crcgs.generators import FeatureGenerator, Generators
+from lib.systems.crcgs.generators import Generators
+from lib.systems.crcgs.items import LabelledItems, category_config
 from lib.systems.crcgs.losses import (
     discrimination_loss,
     feature_distillation,
@@ -20,8 +16,7 @@ from lib.systems.crcgs.losses import (
     support_set_loss,
 )
 from lib.systems.crcgs.networks import Discriminator
-from lib.training.batches import epoch_seed
-from lib.training.loop import History
+from lib.training import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -49,16 +44,15 @@ class PublishedRun:
     """Settings of one run of the paper: weights, training, and training of the hash layer."""
 
     weights: CrcgsWeights
-    train: CategoryConfig
-    hashing: CategoryConfig
-    options: dict = field(default_factory=dict)
+    train: TrainConfig
+    hashing: TrainConfig
 
 
 def _published(epochs: int, hash_epochs: int, plateau: bool = False, **weights) -> PublishedRun:
     return PublishedRun(
         CrcgsWeights(**weights),
-        CategoryConfig(epochs=epochs, plateau=plateau),
-        CategoryConfig(epochs=hash_epochs, batch_size=100),
+        category_config(epochs, plateau=plateau),
+        category_config(hash_epochs, 100),
     )
 
 
@@ -71,58 +65,8 @@ PUBLISHED_RUNS = {
 }
 
 
-def fit_generator(
-    generator: FeatureGenerator,
-    sources: Tensor,
-    targets: Tensor,
-    config: CategoryConfig,
-    *,
-    val: tuple[Tensor, Tensor] | None = None,
-    device: str = "auto",
-) -> History:
-    """Train a generator to reach the target features (N, E) of sources (N, D), and leave it in eval mode.
-
-    The paper gives the loss, the mean absolute error, and nothing else about this training. Ours: Adam with the
-    settings of `config`, gradients cut at norm 1, the rate halved after two epochs without a smaller validation error,
-    and the weights of the epoch of smallest validation error (the last without `val`, a pair of sources and targets).
-    """
-    device = resolve_device(device)
-    generator.to(device)
-    optimiser = torch.optim.AdamW(
-        generator.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=2, min_lr=1e-6)
-    history, best, lowest = History(), None, float("inf")
-    for epoch in range(config.epochs):
-        started, losses = time.perf_counter(), []
-        generator.train()
-        with torch.random.fork_rng():
-            torch.manual_seed(epoch_seed(config.seed, epoch))
-            for rows in torch.randperm(len(sources)).split(config.batch_size):
-                value = F.l1_loss(generator(sources[rows].to(device)), targets[rows].to(device))
-                optimiser.zero_grad(set_to_none=True)
-                value.backward()
-                nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
-                optimiser.step()
-                losses.append(value.detach())
-        row = {"epoch": epoch, "loss": float(torch.stack(losses).mean())}
-        if val is not None:
-            generator.eval()
-            with torch.no_grad():
-                row["val_loss"] = float(F.l1_loss(generator(val[0].to(device)), val[1].to(device)))
-            schedule.step(row["val_loss"])
-        row["seconds"] = time.perf_counter() - started
-        history.rows.append(row)
-        if val is None or row["val_loss"] < lowest:
-            lowest = row.get("val_loss", lowest)
-            best = copy.deepcopy(generator.state_dict())
-    generator.load_state_dict(best)
-    generator.eval()
-    return history
-
-
-class CrcgsObjective:
-    """The total loss L_o + L_t + L_ta + L_c + L_ssl of a batch, for `fit_categories` and a `CategoryNetwork`.
+class CrcgsObjective(nn.Module):
+    """The total loss L_o + L_t + L_ta + L_c + L_ssl of a batch, for `fit` and a `CategoryNetwork`.
 
     Each call first takes `discriminator_steps` steps of the two discriminators on the batch (their own Adam, with the
     settings of `config`) and then returns the loss of the network: three to one in the paper.
@@ -144,13 +88,15 @@ class CrcgsObjective:
         generators: Generators,
         weights: CrcgsWeights,
         items: int,
-        config: CategoryConfig,
+        config: TrainConfig,
         published_batches: bool = False,
         widest: int = 2048,
     ):
+        super().__init__()
         self.generators, self.weights, self.terms = generators, weights, {}
         self.base = weights.classification, weights.likelihood, weights.gap
         self.samples, self.batch_size = items, None
+        self.rate, self.betas = config.learning_rate, config.betas
         if published_batches:
             self.samples, self.batch_size = -(-items // config.batch_size), config.batch_size
         if weights.adversarial:
@@ -161,15 +107,22 @@ class CrcgsObjective:
                 shapes = [tuple(min(h, widest) for h in layers) for layers in hidden]
                 pairs = zip(sizes, shapes, strict=True)
                 self.discriminators = nn.ModuleList(Discriminator(size, layers) for size, layers in pairs)
-            device = next(generators.parameters()).device
-            self.optimiser = torch.optim.Adam(
-                self.discriminators.to(device).parameters(), config.learning_rate, betas=config.betas, fused=True
-            )
+            self.discriminators.requires_grad_(False)  # they have an optimiser of their own
+            self.optimiser = torch.optim.Adam(self.discriminators.parameters(), self.rate, betas=self.betas, fused=True)
 
-    def __call__(self, model: nn.Module, batch: LabelledItems) -> Tensor:
+    def get_extra_state(self) -> dict:
+        """What the discriminators' optimiser remembers, for `state_dict`."""
+        return self.optimiser.state_dict() if self.weights.adversarial else {}
+
+    def set_extra_state(self, state: dict) -> None:
+        """Take what `get_extra_state` gave."""
+        if self.weights.adversarial:
+            self.optimiser.load_state_dict(state)
+
+    def forward(self, model: nn.Module, batch: LabelledItems) -> Tensor:
         """Train the discriminators on the batch, and return the loss of the network, a scalar."""
         weights = self.weights
-        images, texts = model.encode_images(batch.images), model.encode_sentences(batch.texts)
+        images, texts = model.encode_images(batch.images).float(), model.encode_sentences(batch.texts).float()
         s_v, s_t = model.convert_image(images), model.convert_text(texts)
         g_v, g_t = self.generators.features(batch.images, batch.texts)
         logits = model.classifier(images), model.classifier(texts)

@@ -11,8 +11,8 @@ from lib.systems.webly.objective import (
     two_stages,
     web_pairs,
 )
-from lib.systems.webly.tag_vectors import TagVectors
-from lib.systems.webly.web_pictures import web_pictures
+from lib.systems.webly.tag_vectors import TagVectors, tags_as_sentences
+from lib.systems.webly.web_pictures import controlled_web, web_pictures
 
 __all__ = [
     "NounsAndVerbs",
@@ -21,7 +21,9 @@ __all__ = [
     "WeblyChoices",
     "WeblyObjective",
     "clean_pairs",
+    "controlled_web",
     "mixed_pairs",
+    "tags_as_sentences",
     "two_stages",
     "web_pairs",
     "web_pictures",

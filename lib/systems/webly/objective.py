@@ -6,7 +6,6 @@ and both in one batch.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from lib.losses import soft_margin
 from lib.models.interface import Texts, Tokens
 from lib.models.joint_embedding import JointEmbedding
 from lib.training.batches import Batch, Pairs, concatenated
-from lib.training.loop import History, Loss, TrainConfig, fit
+from lib.training.config import History, Loss, TrainConfig
+from lib.training.loop import fit
 
 
 @dataclass(frozen=True)
@@ -196,24 +196,18 @@ def two_stages(
     choices: WeblyChoices,
     *,
     val: Pairs | None = None,
-    folder: str | Path | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> tuple[History, History]:
     """Train as the paper does: stage I on clean pairs with dummy tags, stage II on web pictures and their tags alone.
 
     Stage II runs no sentence branch, so that its weights keep their bits; each stage ends with the weights of its best
-    validation epoch. With `folder` both stages write checkpoints there, and a run that was killed in either, or between
-    them, ends with the same weights. The other arguments are those of `fit`.
+    validation epoch. The other arguments are those of `fit`, which keeps both stages.
     """
     first = WeblyObjective(clean, loss, choices.sentence_weight, choices.tag_weight)
     second = WeblyObjective(web, loss, 0.0, choices.tag_weight)
-    histories = []
-    for name, data, objective, config in (
-        ("stage1", clean, first, choices.stage1),
-        ("stage2", web, second, choices.stage2),
-    ):
-        checkpoint = None if folder is None else Path(folder) / f"{name}.pt"
-        options: dict[str, Any] = {"val": val, "checkpoint": checkpoint, "device": device, "progress": progress}
-        histories.append(fit(model, data, config, objective=objective, **options))
-    return histories[0], histories[1]
+    options: dict[str, Any] = {"val": val, "device": device, "progress": progress}
+    return (
+        fit(model, clean, choices.stage1, objective=first, **options),
+        fit(model, web, choices.stage2, objective=second, **options),
+    )

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 class Encoder(Protocol):
@@ -47,3 +49,12 @@ class TagVectors:
             if known:
                 means[i] = np.mean(known, axis=0)
         return means
+
+
+def tags_as_sentences(tags: Sequence[Sequence[str]], encoder: Encoder) -> Tensor:
+    """Vectors (N, dim) of the tags of N images, each list read as one sentence; zeros where there is no tag."""
+    vectors = torch.zeros(len(tags), encoder.dim)
+    tagged = [i for i, of_image in enumerate(tags) if of_image]
+    if tagged:
+        vectors[tagged] = torch.from_numpy(np.array(encoder.transform([" ".join(tags[i]) for i in tagged])))
+    return vectors

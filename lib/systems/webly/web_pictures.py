@@ -1,9 +1,13 @@
-"""The web set of webly supervised learning: tags out of hashtags and texts, through the filters of the paper."""
+"""The web set of webly supervised learning: tags out of hashtags and texts, through the filters of the paper.
 
-from collections.abc import Callable
+Or a controlled one: training pictures that lose their captions and keep tags of which we know how wrong they are.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from lib.data import CORPORA, Corpus, data_dir, load, webtext
+from lib.data.noise import apply_noise, draw_noise
 
 SHORTEST = 3  # letters of a word that is kept
 
@@ -39,3 +43,27 @@ def web_pictures(name: str, nouns_and_verbs: Callable[[list[str]], list[str]]) -
     if not len(kept):
         raise ValueError("\n".join([f"web set {name}: no picture is left", *map(str, steps)]))
     return kept, steps
+
+
+def controlled_web(
+    corpus: Corpus, share: float, tags: Mapping[str, list[str]], noise: float = 0.0
+) -> tuple[Corpus, Corpus | None]:
+    """Return the training pictures that keep their captions, and the others as web pictures; None where all keep them.
+
+    Args:
+        corpus: with training pictures that have captions.
+        share: of these that keep them (`Corpus.annotate`: a smaller share lies inside a larger one).
+        tags: image id -> what a web picture is tagged with, for all training pictures.
+        noise: share of the web pictures that get the tags of another one.
+
+    Raises:
+        ValueError: `share` or `noise` is none, or no training picture has a caption.
+        KeyError: a training picture without an entry in `tags`.
+    """
+    divided = corpus.annotate(share)
+    clean = divided.select("train")
+    if share == 1:
+        return clean, None
+    web = divided.select("web")
+    web = replace(web, tags=[tags[image_id] for image_id in web.image_ids])
+    return clean, apply_noise(web, draw_noise(web, "tags", noise)) if noise else web

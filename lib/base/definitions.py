@@ -1,0 +1,296 @@
+"""Which definitions of lib reach which others, read from the source without running it.
+
+    reached(["lib.losses.info_nce"])  # {"lib.losses.contrastive.info_nce": "5f0c...", "lib.losses.ranking...}
+
+A definition is a top-level function, class or assigned name of a module. Statements that are none of these count with
+every definition of their module, under the module's own name. A table of texts like "lib.data.corpora.coco:load" is
+taken for what it is, a choice by name: its entry `TABLE[key]` counts where a text `key` chooses it.
+
+Names are followed through imports (also in functions, also through the `__init__` of a package) and attributes of
+modules. A module that is used as a value, or that a text names, counts whole. What is not followed: attributes of
+objects, because a class that is reached made the object, and names that are put together while running.
+"""
+
+import ast
+import functools
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib.base.bare_code import code_hash, counted
+from lib.base.files import ROOT
+from lib.base.uses import Scope, Uses, imports_of, uses
+
+_ENTRY = re.compile(r"(lib(?:\.\w+)+):(\w+)")
+_MODULE = re.compile(r"lib(?:\.\w+)+\.?")
+Place = tuple[str, str]  # module and the name in it; name "" for the statements that define nothing
+
+
+def names_in(source: str | ast.Module, root: Path = ROOT) -> set[str]:
+    """Dotted names of lib that a piece of code uses, as `reached` takes them.
+
+    "lib.losses.info_nce" is a definition or a module that counts whole, "lib.losses." one that is only imported.
+    """
+    tree = ast.parse(source) if isinstance(source, str) else source
+    found = uses(tree.body, imports_of(tree.body, ""), "")
+    library = _Library(root)
+    named = {text for text in found.texts if _MODULE.fullmatch(text) and library.module(text.rstrip("."))}
+    imported = {f"{name}." for name in found.imports}
+    return {name for name in found.names | imported | named if name.split(".")[0] == "lib"}
+
+
+def texts_in(source: str | ast.Module) -> set[str]:
+    """The texts in a piece of code; one of them may choose an entry of a table."""
+    tree = ast.parse(source) if isinstance(source, str) else source
+    return uses(tree.body, {}, "").texts
+
+
+def reached(
+    names: Iterable[str],
+    root: Path = ROOT,
+    chosen: Iterable[str] = (),
+    follow: Callable[[str], bool] = lambda definition: True,
+    spoken: bool = False,
+) -> dict[str, str]:
+    """Return definition -> hash of its bare code (see `lib.base.bare_code`) for all that `names` reach in `root`/lib.
+
+    Args:
+        names: dotted names of definitions or modules, or what `names_in` returned.
+        chosen: texts that choose entries of tables.
+        follow: whether a definition counts; what only others reach does not.
+        spoken: whether the hashes cover messages and prints.
+
+    Raises:
+        ValueError: a name is not in lib.
+    """
+    library, found = _Library(root), {}
+    waiting = [place for name in sorted(set(names)) for place in library.places(name, strict=True)]
+    seen, chosen = set(), set(chosen)
+    while waiting:
+        place = waiting.pop()
+        name = ".".join(filter(None, place))
+        if place in seen or not follow(name):
+            continue
+        seen.add(place)
+        found |= library.hashes(place, spoken)
+        waiting += library.next(place, chosen)
+    return dict(sorted(found.items()))
+
+
+@dataclass
+class _Definition:
+    nodes: list[ast.stmt]
+    module: "_Module"
+    hashes: dict = field(default_factory=dict)
+
+    @functools.cached_property
+    def uses(self) -> Uses:
+        return uses(self.nodes, self.module.known, self.module.package)
+
+
+@dataclass
+class _Module:
+    name: str
+    package: str
+    imports: Scope = field(default_factory=dict)
+    definitions: dict[str, _Definition] = field(default_factory=dict)
+    tables: dict[str, dict[str, str]] = field(default_factory=dict)  # name -> key -> dotted name of the entry
+
+    @functools.cached_property
+    def known(self) -> Scope:
+        own = {name: {f"{self.name}.{name}"} for name in self.definitions if name}
+        return {name: own.get(name, set()) | self.imports.get(name, set()) for name in {*own, *self.imports}}
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse(text: str, name: str, package: str, file: str) -> _Module:
+    """A module from its text, so that a file is parsed once as long as it does not change."""
+    try:
+        body = ast.parse(text).body
+    except SyntaxError as error:
+        raise ValueError(f"{file}: line {error.lineno} is not Python: {error.msg}") from error
+    module = _Module(name, package, imports_of(body, package))
+    loose = module.definitions[""] = _Definition([], module)
+    for node in counted(body, spoken=False):
+        if isinstance(node, ast.Import | ast.ImportFrom) or _does_not_run(node):
+            continue
+        names = _defined(node)
+        if names is None:
+            loose.nodes.append(node)
+            names = {
+                n for part in ast.walk(node) for n in (_defined(part) if isinstance(part, ast.stmt) else None) or ()
+            }
+        for key in names - {"__all__"}:
+            module.definitions.setdefault(key, _Definition([], module)).nodes.append(node)
+            if (table := _table(node)) is not None:
+                module.tables[key] = table
+    return module
+
+
+def _defined(node: ast.stmt) -> set[str] | None:
+    """The names that a statement defines, None if it is not a definition."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        return None
+    waiting, found = list(node.targets if isinstance(node, ast.Assign) else [node.target]), set()
+    while waiting:
+        target = waiting.pop()
+        if isinstance(target, ast.Tuple | ast.List):
+            waiting += target.elts
+        elif isinstance(target, ast.Starred):
+            waiting.append(target.value)
+        elif isinstance(target, ast.Name):
+            found.add(target.id)
+        else:  # part of something else: `settings["x"] = 1`
+            return None
+    return found
+
+
+def _does_not_run(node: ast.stmt) -> bool:
+    """Whether an import skips the statement: a command line, imports for annotations."""
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith(("'__main__'", "TYPE_CHECKING"))
+
+
+def _table(node: ast.stmt) -> dict[str, str] | None:
+    """key -> dotted name, if the statement assigns a table of texts "lib.module:name"."""
+    value = getattr(node, "value", None)
+    if not isinstance(value, ast.Dict) or not value.keys:
+        return None
+    texts = [part.value if isinstance(part, ast.Constant) else None for part in [*value.keys, *value.values]]
+    keys, entries = texts[: len(value.keys)], texts[len(value.keys) :]
+    if not all(isinstance(text, str) for text in texts) or not all(map(_ENTRY.fullmatch, entries)):
+        return None
+    return {key: entry.replace(":", ".") for key, entry in zip(keys, entries, strict=True)}
+
+
+class _Library:
+    """The modules under `root`/lib as they are now."""
+
+    def __init__(self, root: Path):
+        self.root, self.modules, self.tables = Path(root), {}, {}
+
+    def module(self, name: str) -> _Module | None:
+        """The module of that name, None if there is no such file."""
+        if name not in self.modules:
+            stem = self.root.joinpath(*name.split("."))
+            inside, beside = stem / "__init__.py", stem.with_suffix(".py")
+            file = inside if inside.is_file() else beside
+            package = name if file is inside else name.rpartition(".")[0]
+            text = file.read_text(encoding="utf-8") if file.is_file() else None
+            self.modules[name] = None if text is None else _parse(text, name, package, str(file))
+        return self.modules[name]
+
+    def places(self, dotted: str, strict: bool = False, seen: frozenset = frozenset()) -> Iterator[Place]:
+        """The definitions that a dotted name stands for; none for what is not in lib, ValueError if `strict`."""
+        at, *rest = dotted.removesuffix(".").split(".")
+        if at != "lib" or dotted in seen or self.module(at) is None:
+            if strict:
+                raise ValueError(f"{dotted} is not a name of lib in {self.root}")
+            return
+        while rest:
+            module, name = self.module(at), rest.pop(0)
+            if dotted.endswith(".") and (not rest and self.module(f"{at}.{name}") is None):
+                break  # `from at import name`: only the statements of `at` run
+            imported = module.imports.get(name, set()) - {f"{at}.{name}"}  # a package may import its own modules
+            inner = self.module(f"{at}.{name}")
+            shadows = inner is not None and bool(rest) and self._has(inner, rest[0])  # a.b.b: module a.b, not a's b
+            own = name in module.definitions or imported or (inner is None and name.startswith("__"))
+            if own and not shadows:
+                for target in sorted(imported) if not dotted.endswith(".") else ():
+                    yield from self.places(".".join([target, *rest]), seen=seen | {dotted})
+                yield (at, name if name in module.definitions else "")
+                return
+            if inner is None:
+                if strict:
+                    raise ValueError(f"{dotted}: {at} has no {name!r}")
+                yield from self.whole(at, seen | {dotted})  # perhaps made while running
+                return
+            at = f"{at}.{name}"
+        yield from [(at, "")] if dotted.endswith(".") else self.whole(at, seen | {dotted})
+
+    def _has(self, module: _Module, name: str) -> bool:
+        known = name in module.definitions or name in module.imports
+        return known or self.module(f"{module.name}.{name}") is not None
+
+    def whole(self, name: str, seen: frozenset = frozenset()) -> Iterator[Place]:
+        """Everything that a module defines or imports from lib."""
+        module = self.module(name)
+        yield from ((name, key) for key in module.definitions)
+        for target in sorted(target for targets in module.imports.values() for target in targets):
+            yield from self.places(target, seen=seen)
+
+    def next(self, place: Place, chosen: set[str]) -> list[Place]:
+        """The definitions that one uses directly."""
+        module, key = self.module(place[0]), place[1]
+        if "[" in key:  # an entry of a table
+            table, _, entry = key[:-1].partition("[")
+            return list(self.places(module.tables[table][entry]))
+        above = [".".join(place[0].split(".")[:depth]) for depth in range(1, place[0].count(".") + 1)]
+        found = [(package, "") for package in above] + [(place[0], "")]
+        if key == "":
+            imported = sorted(target for targets in module.imports.values() for target in targets)
+            found += [p for target in imported for p in self.places(f"{target}.")]
+        if key in module.tables:
+            return found + [(place[0], f"{key}[{entry}]") for entry in module.tables[key] if entry in chosen]
+        used = module.definitions[key].uses
+        direct = self._direct(place)
+        found += direct + [p for name in sorted(used.imports) for p in self.places(f"{name}.")]
+        for text in used.texts:
+            found += self._named(text)
+        near = {*direct, *(far for p in direct if "[" not in p[1] for far in self._direct(p))}
+        for of, table in sorted(near):
+            entries = self.module(of).tables.get(table, ())
+            found += [(of, f"{table}[{entry}]") for entry in entries if entry in used.texts]
+        return found
+
+    def _direct(self, place: Place) -> list[Place]:
+        """What the names in a definition stand for."""
+        if place not in self.tables:
+            definition = self.module(place[0]).definitions[place[1]]
+            is_table = place[1] in definition.module.tables
+            names = () if is_table else sorted(definition.uses.names)
+            self.tables[place] = [p for name in names for p in self.places(name)]
+        return self.tables[place]
+
+    def _named(self, text: str) -> list[Place]:
+        """What a text names: a definition "lib.a:b", a module "lib.a", or with "lib.a." any module in that package."""
+        if match := _ENTRY.fullmatch(text):
+            return list(self.places(".".join(match.groups())))
+        name = text.rstrip(".")
+        if not _MODULE.fullmatch(text) or self.module(name) is None:
+            return []
+        if text == name:
+            return list(self.whole(name))
+        files = sorted(self.root.joinpath(*name.split(".")).rglob("*.py"))
+        stems = [file.relative_to(self.root).with_suffix("").parts for file in files]
+        return [p for stem in stems for p in self.whole(".".join(stem).removesuffix(".__init__"))]
+
+    def hashes(self, place: Place, spoken: bool) -> dict[str, str]:
+        """Name and hash of a definition, and of the table in a YAML file beside its module; {} for no statements."""
+        module, key = self.module(place[0]), place[1]
+        found = {}
+        table = self.root.joinpath(*place[0].split(".")).with_suffix(".yaml")
+        if table.is_file():
+            found[f"{place[0]}.yaml"] = hashlib.sha256(table.read_text(encoding="utf-8").encode()).hexdigest()[:16]
+        if "[" in key:
+            name, _, entry = key[:-1].partition("[")
+            found[".".join(place)] = hashlib.sha256(module.tables[name][entry].encode()).hexdigest()[:16]
+        elif module.definitions[key].nodes and key not in module.tables:
+            found[".".join(filter(None, place))] = self._hash(module.definitions[key], spoken)
+        return found
+
+    def _hash(self, definition: _Definition, spoken: bool) -> str:
+        """Of the code, and of what the names of its module in it stand for: `from a import f` may become `from b`."""
+        means = []
+        for name in sorted(definition.uses.known):
+            for target in sorted(definition.module.imports.get(name, ())):
+                places = [] if self.module(target) else sorted(".".join(p) for p in self.places(target))
+                means.append(f"{name} {places or target}")
+        means = tuple(means)
+        if (spoken, means) not in definition.hashes:
+            text = "\n".join([code_hash(definition.nodes, spoken), *means])
+            definition.hashes[spoken, means] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return definition.hashes[spoken, means]
