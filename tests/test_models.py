@@ -21,6 +21,7 @@ from lib.models import (
     mean_pool,
 )
 from lib.models.gru import GRUEncoder
+from lib.models.interface import retrieval_model
 from lib.systems.a3vse import A3VSE
 from lib.training import Pairs, validate
 
@@ -203,6 +204,11 @@ def test_every_model_has_the_protocol():
     models = [model for model, *_ in small_models()] + [CCA(2), A3VSE(12, 6, 16)]
     assert all(isinstance(model, RetrievalModel) and isinstance(model, nn.Module) for model in models)
     assert not isinstance(Projection(3, 2), RetrievalModel)
+    for model in models:
+        assert retrieval_model(model) is model
+    message = "Projection cannot be asked for embeddings: it lacks encode_images and encode_sentences"
+    with pytest.raises(TypeError, match=message):
+        validate(Projection(3, 2), Pairs(torch.zeros(2, 3), torch.zeros(2, 3), torch.arange(2)), device="cpu")
 
 
 def small_models():

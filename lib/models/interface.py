@@ -2,11 +2,11 @@
 
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.text.tokens import Tokens
 
-__all__ = ["RetrievalModel", "Texts", "Tokens", "text_vectors", "word_ids"]
+__all__ = ["RetrievalModel", "Texts", "Tokens", "retrieval_model", "text_vectors", "word_ids"]
 
 Texts = Tensor | Tokens  # feature vectors (T, F), or word ids (T, L) and their lengths (T,)
 
@@ -29,6 +29,14 @@ class RetrievalModel(Protocol):
     def __call__(self, images: Tensor, sentences: Texts, /) -> Tensor:
         """Return how well each image matches each sentence (N, T), more is better."""
         ...
+
+
+def retrieval_model(model: nn.Module) -> RetrievalModel:
+    """Return a network that has the calls of `RetrievalModel`; TypeError naming those that it lacks."""
+    if isinstance(model, RetrievalModel):
+        return model
+    lacking = [name for name in ("encode_images", "encode_sentences") if not hasattr(model, name)]
+    raise TypeError(f"{type(model).__name__} cannot be asked for embeddings: it lacks {' and '.join(lacking)}")
 
 
 def word_ids(texts: Texts, reader: str) -> Tokens:
