@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -92,8 +93,9 @@ class _Average:
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """Weights (R, U), how often each image was drawn, to the signed sum of averages (R,)."""
         if self.median:
-            return sum(sign * _weighted_median(values, self.image, weights) for sign, values in self.systems)
-        values = sum(sign * values for sign, values in self.systems)
+            medians = [sign * _weighted_median(values, self.image, weights) for sign, values in self.systems]
+            return reduce(np.add, medians)
+        values = reduce(np.add, [sign * values for sign, values in self.systems])
         sums = np.bincount(self.image, values, minlength=len(self.queries_of_image))
         return weights @ sums / (weights @ self.queries_of_image)
 

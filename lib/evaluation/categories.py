@@ -63,8 +63,8 @@ class CategoryScores:
 
 
 def evaluate_categories(
-    images: Tensor,
-    texts: Tensor,
+    images: Tensor | np.ndarray,
+    texts: Tensor | np.ndarray,
     labels: np.ndarray,
     split: np.ndarray,
     protocol: CategoryProtocol = CLEAN,
@@ -79,9 +79,8 @@ def evaluate_categories(
     labels: (N, C) bool. split: (N,) names. Features are compared by cosine, codes by Hamming distance.
     """
     values = {"i2t": np.full(len(split), np.nan), "t2i": np.full(len(split), np.nan)}
+    images, texts = (pack(images), pack(texts)) if codes else (images, texts)
     sides = {"i2t": (images, texts), "t2i": (texts, images)}
-    if codes:
-        sides = {direction: tuple(pack(side) for side in pair) for direction, pair in sides.items()}
     asked = []
     for rows, database in protocol.rounds(split, queries):
         asked.append(rows)

@@ -103,7 +103,7 @@ class HammingRanking:
                 raise ValueError(
                     f"{name} labels must be bool ({len(codes)}, labels), not {labels.dtype} {labels.shape}"
                 )
-        step, counts = max(1, COUNT_TILE // len(gallery)), []
+        step, tiles = max(1, COUNT_TILE // len(gallery)), []
         gallery_labels = gallery_labels.T.astype(np.float32)
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
@@ -111,8 +111,8 @@ class HammingRanking:
             relevant = query_labels[part].astype(np.float32) @ gallery_labels > 0
             cell = np.arange(len(distances))[:, None] * levels + distances
             cell = cell * 2 + relevant
-            counts.append(np.bincount(cell.ravel(), minlength=2 * levels * len(distances)).reshape(-1, levels, 2))
-        counts = np.concatenate(counts)
+            tiles.append(np.bincount(cell.ravel(), minlength=2 * levels * len(distances)).reshape(-1, levels, 2))
+        counts = np.concatenate(tiles)
         return cls(counts.sum(2), counts[:, :, 1])
 
     def average_precision(self, k: int | None = None) -> np.ndarray:

@@ -65,7 +65,7 @@ class Scores:
         fold_of_query, fold_of_text = self.queries // self.fold, self.image_of_text // self.fold
         per_fold = []
         for number in fold_of_query.unique():
-            values = {}
+            values: dict[str, float] = {}
             for direction, ranks in (
                 ("i2t", self.i2t.take(fold_of_query == number)),
                 ("t2i", self.t2i.take(fold_of_text == number)),

@@ -4,6 +4,8 @@ Features are (B, D), one row an item of the batch; labels are (B, C), several a 
 batch, so that their weights do not depend on its size.
 """
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -51,7 +53,8 @@ def pair_likelihood(a: Tensor, b: Tensor, alike: Tensor, cosine: bool = True) ->
 def pair_likelihoods(images: Tensor, texts: Tensor, alike: Tensor) -> Tensor:
     """Return the sum of `pair_likelihood` within images, across and within texts; row i of both is one item."""
     check_rows(images=images, texts=texts, alike=alike)
-    return sum(pair_likelihood(a, b, alike) for a, b in ((images, images), (images, texts), (texts, texts)))
+    sides = ((images, images), (images, texts), (texts, texts))
+    return reduce(torch.add, [pair_likelihood(a, b, alike) for a, b in sides])
 
 
 def discriminative_loss(
@@ -95,12 +98,12 @@ def projection_matching(images: Tensor, texts: Tensor, alike: Tensor) -> Tensor:
         images, texts: (B, D) features; alike: (B, B) bool, with at least one True a row.
     """
     check_rows(images=images, texts=texts, alike=alike)
-    total = 0.0
+    directions = []
     for a, b, same in ((images, texts, alike), (texts, images, alike.T)):
         log_p = (a @ F.normalize(b, dim=1).T).log_softmax(1)
         q = same.float() / same.sum(1, keepdim=True)
-        total = total + (log_p.exp() * (log_p - (q + 1e-8).log())).sum(1).mean()
-    return total
+        directions.append((log_p.exp() * (log_p - (q + 1e-8).log())).sum(1).mean())
+    return directions[0] + directions[1]
 
 
 def projection_classification(images: Tensor, texts: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
@@ -115,12 +118,12 @@ def projection_classification(images: Tensor, texts: Tensor, weight: Tensor, lab
     check_rows(images=images, texts=texts, labels=labels)
     target = labels.to(images.dtype) / labels.sum(1, keepdim=True)
     weight = F.normalize(weight, dim=1)
-    total = 0.0
+    directions = []
     for a, b in ((images, texts), (texts, images)):
         direction = F.normalize(b, dim=1)
         projected = (a * direction).sum(1, keepdim=True) * direction
-        total = total + F.cross_entropy(projected @ weight.T, target)
-    return total
+        directions.append(F.cross_entropy(projected @ weight.T, target))
+    return directions[0] + directions[1]
 
 
 def dcmh_loss(images: Tensor, texts: Tensor, alike: Tensor, quantisation: float = 1.0, balance: float = 1.0) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -101,11 +101,12 @@ class TextEmbedding(ABC):
     def save(self, path: str | Path) -> None:
         """Write settings and what was learned to one file: numpy arrays and a header in JSON, no pickle."""
         arrays, notes = self._state()
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init} if is_dataclass(self) else {}
+        settings: dict = {f.name: getattr(self, f.name) for f in fields(self) if f.init} if is_dataclass(self) else {}
         header = {"embedding": type(self).__name__, "settings": settings, "notes": notes}
         packed = np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), dtype=np.uint8)
+        content: dict[str, Any] = {"header": packed, **arrays}
         with atomic_path(Path(path)) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, header=packed, **arrays)
+            np.savez(stream, **content)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -236,7 +237,7 @@ def count_matrix(documents: Documents):
     return counts, list(column)
 
 
-def tfidf(counts, frequency: Sequence[int], documents: int):
+def tfidf(counts, frequency: Sequence[int] | np.ndarray, documents: int):
     """Counts (N, W) x log(documents / frequency), each row scaled to length 1; zeros are taken out."""
     counts = counts.copy()
     counts.data *= np.log(documents / np.maximum(frequency, 1))[counts.indices]

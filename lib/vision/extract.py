@@ -140,7 +140,7 @@ def _torch_engine(encoder: str, kind: str, device: str, threads: int | None) -> 
 
     if threads is not None:
         torch.set_num_threads(threads)
-    model = backbone(encoder).to(device, memory_format=torch.channels_last)
+    model = backbone(encoder).to(device).to(memory_format=torch.channels_last)
     output = KINDS.index(kind)
     half = torch.autocast("cuda", dtype=torch.bfloat16, enabled=device != "cpu")
 

@@ -5,6 +5,7 @@ are (B, D), row i of each being one item.
 """
 
 import math
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +73,7 @@ def generative_contrast(
     """
     check_rows(s_v=s_v, s_t=s_t, g_v=g_v, g_t=g_t)
     pairings = ((g_v, s_v), (g_t, s_t), (g_v, s_t), (g_t, s_v))
-    return sum(noise_contrast(a, b, temperature, samples, batch_size) for a, b in pairings) / 4
+    return reduce(torch.add, [noise_contrast(a, b, temperature, samples, batch_size) for a, b in pairings]) / 4
 
 
 def support_weights(queries: Tensor, support: Tensor, shared: Tensor, temperature: float) -> Tensor:
