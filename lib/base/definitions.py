@@ -53,6 +53,7 @@ def reached(
     chosen: Iterable[str] = (),
     follow: Callable[[str], bool] = lambda definition: True,
     spoken: bool = False,
+    strict: bool = True,
 ) -> dict[str, str]:
     """Return definition -> hash of its bare code (see `lib.base.bare_code`) for all that `names` reach in `root`/lib.
 
@@ -61,13 +62,14 @@ def reached(
         chosen: texts that choose entries of tables.
         follow: whether a definition counts; what only others reach does not.
         spoken: whether the hashes cover messages and prints.
+        strict: whether a name that lib does not have is an error; else all of the module counts that should have it.
 
     Raises:
         ValueError: a name is not in lib.
     """
     library = _Library(root)
     found: dict[str, str] = {}
-    waiting = [place for name in sorted(set(names)) for place in library.places(name, strict=True)]
+    waiting = [place for name in sorted(set(names)) for place in library.places(name, strict)]
     seen, chosen = set(), set(chosen)
     while waiting:
         place = waiting.pop()

@@ -16,6 +16,14 @@ def shared_labels(labels: Tensor, others: Tensor | None = None) -> Tensor:
     return labels.float() @ (labels if others is None else others).float().T
 
 
+def check_rows(**parts: Tensor) -> None:
+    """Refuse the parts of a batch by name, with a ValueError, unless all have one row for each of its items."""
+    rows = {name: len(part) for name, part in parts.items()}
+    if len(set(rows.values())) > 1:
+        found = ", ".join(f"{name} has {count}" for name, count in rows.items())
+        raise ValueError(f"row i of each part is item i of the batch, but the numbers of rows differ: {found}")
+
+
 def pair_likelihood(a: Tensor, b: Tensor, alike: Tensor, cosine: bool = True) -> Tensor:
     """Return the negative log-likelihood of which pairs are alike, `mean_ij log(1 + e^theta_ij) - alike_ij theta_ij`.
 
@@ -27,7 +35,15 @@ def pair_likelihood(a: Tensor, b: Tensor, alike: Tensor, cosine: bool = True) ->
         a: (B, D) features, b: (G, D).
         alike: (B, G) bool.
         cosine: scale the features to length 1 first.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: `alike` is not (B, G).
     """
+    if alike.shape != (len(a), len(b)):
+        raise ValueError(f"alike is {tuple(alike.shape)}, not {(len(a), len(b))}: a and b have so many rows")
     if cosine:
         a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
     theta = a @ b.T / 2
@@ -36,6 +52,7 @@ def pair_likelihood(a: Tensor, b: Tensor, alike: Tensor, cosine: bool = True) ->
 
 def pair_likelihoods(images: Tensor, texts: Tensor, alike: Tensor) -> Tensor:
     """Return the sum of `pair_likelihood` within images, across and within texts; row i of both is one item."""
+    check_rows(images=images, texts=texts, alike=alike)
     sides = ((images, images), (images, texts), (texts, texts))
     return reduce(torch.add, [pair_likelihood(a, b, alike) for a, b in sides])
 
@@ -61,7 +78,8 @@ def discriminative_loss(
         image_logits, text_logits: (B, C) of the classifier.
         labels: (B, C) bool.
     """
-    target = labels.float()
+    check_rows(images=images, texts=texts, image_logits=image_logits, text_logits=text_logits, labels=labels)
+    target = labels.to(image_logits.dtype)
     classified = F.binary_cross_entropy_with_logits(image_logits, target)
     classified = classified + F.binary_cross_entropy_with_logits(text_logits, target)
     alike = shared_labels(labels) > 0
@@ -79,6 +97,7 @@ def projection_matching(images: Tensor, texts: Tensor, alike: Tensor) -> Tensor:
     Args:
         images, texts: (B, D) features; alike: (B, B) bool, with at least one True a row.
     """
+    check_rows(images=images, texts=texts, alike=alike)
     directions = []
     for a, b, same in ((images, texts, alike), (texts, images, alike.T)):
         log_p = (a @ F.normalize(b, dim=1).T).log_softmax(1)
@@ -96,7 +115,8 @@ def projection_classification(images: Tensor, texts: Tensor, weight: Tensor, lab
     Args:
         images, texts: (B, D) features; weight: (C, D) class vectors; labels: (B, C) bool, at least one a row.
     """
-    target = labels.float() / labels.sum(1, keepdim=True)
+    check_rows(images=images, texts=texts, labels=labels)
+    target = labels.to(images.dtype) / labels.sum(1, keepdim=True)
     weight = F.normalize(weight, dim=1)
     directions = []
     for a, b in ((images, texts), (texts, images)):
@@ -115,6 +135,7 @@ def dcmh_loss(images: Tensor, texts: Tensor, alike: Tensor, quantisation: float 
     Args:
         images, texts: (B, K) real numbers whose signs are the K bits; alike: (B, B) bool.
     """
+    check_rows(images=images, texts=texts, alike=alike)
     codes = torch.sign(images + texts).detach()
     quantised = ((images - codes) ** 2).mean() + ((texts - codes) ** 2).mean()
     balanced = (images.mean(0) ** 2).mean() + (texts.mean(0) ** 2).mean()
@@ -140,6 +161,7 @@ def hash_loss(
     Args:
         images, texts: (B, D) frozen features; image_bits, text_bits: (B, K) in (-1, 1); alike: (B, B) bool.
     """
+    check_rows(images=images, texts=texts, image_bits=image_bits, text_bits=text_bits, alike=alike)
     centre, bits = F.normalize(images + texts, dim=1), image_bits + text_bits
     direction = F.normalize(bits, dim=1)
     kept = ((centre @ centre.T - direction @ direction.T) / 2).square().sum(1).mean()

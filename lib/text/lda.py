@@ -33,12 +33,15 @@ class LDA(TextEmbedding):
 
     def fit(self, documents: Documents) -> Self:
         """Learn from lists of words; ValueError where no word occurs `min_count` times."""
+        self._kept(documents, self._train)
+        return self
+
+    def _train(self, documents: Documents) -> None:
         self.words = list(frequent_words(documents, self.min_count, "LDA"))
         self._row = {word: row for row, word in enumerate(self.words)}
         self.model = self._model(self.words)
         self.model.update([bag for bag in map(self._bag, documents) if bag])
         self._remember()
-        return self
 
     def _remember(self) -> None:
         from scipy.special import psi

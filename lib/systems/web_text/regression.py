@@ -40,11 +40,11 @@ class TextRegression(nn.Module):
         raise NotImplementedError
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Return the predicted vectors (B, D)."""
+        """Return the predicted vectors (B, D); compare them by cosine."""
         raise NotImplementedError
 
     def encode_sentences(self, sentences: Texts) -> Tensor:
-        """Return the vectors (B, D) of texts or queries, to be compared with `encode_images`."""
+        """Return the vectors (B, D) of texts or queries; compare them by cosine."""
         raise NotImplementedError
 
     def forward(self, images: Tensor, sentences: Texts) -> Tensor:
