@@ -19,7 +19,8 @@ def pack(codes: Tensor | np.ndarray) -> np.ndarray:
 
     Words have 16, 32 or 64 bits, the most that divide K: 16 bits take 2 bytes an item, 128 bits two words of 8.
 
-    Raises ValueError where K is no multiple of 16 or an entry is NaN.
+    Raises:
+        ValueError: K is no multiple of 16, or an entry is NaN.
     """
     codes = np.asarray(codes.detach().cpu() if isinstance(codes, Tensor) else codes)
     if codes.ndim != 2 or codes.shape[1] % 16 or not codes.shape[1]:
@@ -50,7 +51,8 @@ def hamming_search(queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np
 
     Exact; of equal distances the lower row comes first. Beside the gallery, memory is one tile of it.
 
-    Raises ValueError for codes of different lengths or k above G.
+    Raises:
+        ValueError: codes of different lengths, or k above G.
     """
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k must be from 1 to the {len(gallery):,} codes of the gallery, not {k}")
@@ -87,7 +89,10 @@ def hamming_search(queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np
 class HammingRanking:
     """How many gallery items, and how many relevant ones, lie at each distance from each query.
 
-    items, relevant: (Q, K + 1) int64. Fractions throughout; a query without a relevant item has NaN.
+    Fractions throughout; a query without a relevant item has NaN.
+
+    Attributes:
+        items, relevant: (Q, K + 1) int64.
     """
 
     items: np.ndarray

@@ -218,8 +218,10 @@ def gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of images, texts and scale, None where none is needed.
 
-    blocks: every tile with the gradient of its scores (times `scale`, if given), in the precision to sum in or in that
-        of the embeddings, in which they are then multiplied.
+    Args:
+        images, texts, positives, scale: what the loss was called with.
+        blocks: every tile with the gradient of its scores (times `scale`, if given), in the precision to sum in or in
+            that of the embeddings, in which they are then multiplied.
     """
     wanted = [
         ctx.needs_input_grad[0] or (scale is not None and ctx.needs_input_grad[2]),
@@ -271,7 +273,7 @@ def _weighted_rows(source: Tensor, take: Tensor, add_to: Tensor, weights: Tensor
 def _first(scores: Tensor, highest: Tensor, dim: int, buffer: Tensor) -> Tensor:
     """Return where along `dim` the score equals the highest first, which `argmax` does many times slower on a CPU.
 
-    buffer: a matrix of the shape of the scores, overwritten. Floats count exactly up to 2**24, more than a tile has.
+    `buffer`, a matrix of the shape of the scores, is overwritten. Floats count exactly up to 2**24, more than a tile has.
     """
     size = scores.shape[dim]
     from_the_end = torch.arange(size, 0, -1, dtype=buffer.dtype, device=buffer.device).unsqueeze(1 - dim)
