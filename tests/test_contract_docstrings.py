@@ -83,9 +83,8 @@ def in_another_dialect(node: ast.FunctionDef | ast.ClassDef) -> list[str]:
             section = SECTION.match(line)
             inside = section[1] if section else ""
             described = re.match(r"(\w+)(, \w+)*: ", line)
-            if re.match(r"Raises [A-Z]\w+", line) or re.match(r"Args and errors", line):
-                found.append(line)
-            elif not inside and described and described[1] in names:
+            in_a_sentence = re.match(r"Raises [A-Z]\w+|Args and errors", line)
+            if in_a_sentence or (not inside and described and described[1] in names):
                 found.append(line)
     return found
 
@@ -105,5 +104,7 @@ def test_docstrings_have_sections(room):
 
 
 def test_another_dialect_is_found():
-    (tree,) = ast.parse('def f(a, b):\n    """Do.\n\n    a: number. b: too.\n    Raises ValueError for it.\n    """').body
+    (tree,) = ast.parse(
+        'def f(a, b):\n    """Do.\n\n    a: number. b: too.\n    Raises ValueError for it.\n    """'
+    ).body
     assert in_another_dialect(tree) == ["a: number. b: too.", "Raises ValueError for it."]
