@@ -103,6 +103,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, steps):
     assert [row["loss"] for row in history.rows] == [row["loss"] for row in expected.rows]
 
 
+@pytest.mark.slow
 def test_a_killed_process_resumes_to_the_same_bits(tmp_path):
     script = textwrap.dedent(
         """
