@@ -298,6 +298,7 @@ def test_pairs_that_do_not_fit_are_named(arguments, message):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs the compiler g++; there is none")
+@pytest.mark.slow
 def test_compiled_training_gives_the_same_weights():
     results = []
     for compiled in (False, True):
