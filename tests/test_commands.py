@@ -323,7 +323,7 @@ def not_portable(source: str) -> list[str]:
     return found
 
 
-OTHER_OPEN = {"Image.open", "tarfile.open", "gzip.open", "webbrowser.open"}
+OTHER_OPEN = {"self.open", "Image.open", "tarfile.open", "gzip.open", "webbrowser.open"}
 
 
 def test_lib_is_written_for_windows_too():

@@ -37,7 +37,8 @@ NOT_IMPORTED = {
     "onnx": "torch.onnx.export writes with it",
     "onnxscript": "torch.onnx.export translates with it",
     "pytest-timeout": "the setting `timeout` in pyproject.toml",
-    "ruff": "make lint",
+    "ruff": "python -m lib lint",
+    "uv": "python -m lib lock; the installation of requirements.lock",
 }
 
 
