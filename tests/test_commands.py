@@ -202,7 +202,7 @@ def test_uv_installs_with_hashes_and_pip_is_the_fallback(checkout, calls):
     environment.install(checkout)
     _, bootstrap, with_uv, in_place = calls
     assert "pip --disable-pip-version-check install" in bootstrap
-    assert with_uv.startswith("-m uv pip install --python")
+    assert with_uv.startswith("-m uv pip install --system-certs --python")
     assert "--no-build-isolation" in in_place
     assert all("--require-hashes" in call for call in (bootstrap, with_uv))
     assert (checkout / ".venv" / "uv.lock.txt").read_text().splitlines() == [
