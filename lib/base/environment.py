@@ -217,8 +217,8 @@ def _python_of(venv: Path) -> Path:
 
 
 def _fails(command: list[str], quiet: bool = False) -> bool:
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} if quiet else {}
-    return subprocess.call(command, **silent) != 0
+    to = subprocess.DEVNULL if quiet else None
+    return subprocess.call(command, stdout=to, stderr=to) != 0
 
 
 def _version() -> str:
