@@ -190,6 +190,10 @@ def test_an_unknown_name_is_named(root):
         reached([f"{MATHS}.volume"], root)
     with pytest.raises(ValueError, match=r"torch\.nn is not a name of lib"):
         reached(["torch.nn"], root)
+    assert short(reached(["lib.room.units.gone", "lib.gone.x", "torch.nn"], root, strict=False)) == {
+        "units.SCALE",
+        "units.convert",
+    }
 
 
 def test_only_what_is_followed_counts(root):

@@ -114,7 +114,7 @@ def test_unknown_corpus_and_no_yaml(written, tmp_path):
     with pytest.raises(ValueError, match=r"no corpus 'tox' in .*; it has: toy"):
         read_entry("tox", written())
     (tmp_path / "bad.yaml").write_text("a: [", encoding="utf-8")
-    with pytest.raises(ValueError, match="is no YAML"):
+    with pytest.raises(ValueError, match="is not YAML"):
         read_registry(tmp_path / "bad.yaml")
     (tmp_path / "bad.yaml").write_text("- a", encoding="utf-8")
     with pytest.raises(ValueError, match="no mapping of corpus names"):

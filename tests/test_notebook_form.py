@@ -13,8 +13,8 @@ import nbformat
 import pytest
 from PIL import Image
 
-from lib.run import notebook
-from lib.run.record import is_stale
+from lib.base.definitions import names_in, reached
+from lib.run import notebook, stale
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -152,9 +152,17 @@ def test_form(path, check):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_file_is_small_and_not_stale(path):
+def test_file_is_small_and_its_outputs_are_not_wrong(path):
     assert path.stat().st_size <= BYTES, "draw fewer or smaller pictures"
-    assert not is_stale(path), "code changed since the outputs were recorded: make run, then make record"
+    file = ROOT / "results" / stale.DEFAULT_PROFILE / f"{path.stem}.json"
+    state = stale.state(stale.DEFAULT_PROFILE, path.stem, path, file, {})
+    assert state.level != "wrong", f"changed since the outputs were recorded: {state.changed}; make run, make record"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_name_of_lib_that_a_notebook_uses_exists(path):
+    cells = notebook.code_cells(notebook.read(path))
+    assert reached(names_in("\n".join(notebook.plain_python(cell.source) for cell in cells)))
 
 
 def test_what_notebooks_share_is_library():

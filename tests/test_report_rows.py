@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -136,11 +137,42 @@ def test_the_commit_says_when_it_is_not_the_whole_truth(tmp_path, monkeypatch):
     assert metrics.commit(tmp_path) == git("rev-parse", "HEAD")
     (tmp_path / "README.md").write_text("no result depends on it\n")
     assert metrics.commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "requirements.txt").write_text("torch==1\n")
+    assert metrics.commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
+    (tmp_path / "requirements.txt").unlink()
     (tmp_path / "lib" / "a.py").write_text("x = 2\n")
     assert metrics.commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
     assert metrics.commit(tmp_path / "lib") == "unknown: lib is not at the top of a git checkout"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert metrics.commit(tmp_path) == "unknown: git is not installed"
+
+
+def test_recorded_outputs_do_not_make_a_commit_dirty(tmp_path):
+    def git(*arguments):
+        name = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", "-C", tmp_path, *name, *arguments], check=True, capture_output=True)
+
+    def write(code, output):
+        cells = [{"cell_type": "code", "source": [code], "outputs": [output]}, {"cell_type": "markdown", "source": "a"}]
+        (tmp_path / "notebooks" / "01 a.ipynb").write_text(json.dumps({"cells": cells}))
+
+    (tmp_path / "notebooks").mkdir()
+    write("x = 1", "1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    write("x = 1", "2")
+    assert not metrics.commit(tmp_path).endswith("-dirty")
+    write("x = 2", "2")
+    assert metrics.commit(tmp_path).endswith("-dirty")
+
+
+def test_the_counts_of_fits_are_written_where_there_is_a_store(tmp_path, monkeypatch):
+    counts = {"taken": 12, "resumed": 0, "trained": 3}
+    for module, expected in ((None, None), (SimpleNamespace(counts=lambda: counts), counts)):
+        monkeypatch.setitem(sys.modules, "lib.base.fit_store", module)
+        write(tmp_path / "metrics.json", [a_row()])
+        assert metrics.read_metrics(tmp_path / "metrics.json")["provenance"]["fits"] == expected
 
 
 def test_the_device_is_the_one_that_was_used():

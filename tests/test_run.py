@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import nbformat
@@ -14,8 +15,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lib.report import rows as metrics
-from lib.run import ProfileError, notebook, read_result, run_notebooks, task
-from lib.run.profile import misfit
+from lib.run import ProfileError, notebook, page, read_result, run_notebooks, runner, task
+from lib.run.profile import misfit, parameters_for
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITE = """
@@ -63,7 +64,7 @@ def toys(tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebooks")
     for name, cells in TOYS.items():
         write_toy(folder, name, cells)
-    write_profile(folder, f"epochs: 5\nnotebooks: {folder}")
+    write_profile(folder, f"all:\n  epochs: 4\n  notebooks: {folder}\n'01':\n  epochs: 5\n")
     broken = folder / "user" / "kernels" / "python3"
     broken.mkdir(parents=True)
     spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "broken", "language": "python"}
@@ -189,17 +190,57 @@ def test_a_notebook_that_reads_the_others_is_outdated_when_their_numbers_change(
     for value in (1, 1, 2):
         rows = [metrics.row("toy", "none", "test", "r1", [value])]
         metrics.write_metrics(other, rows, notebook="01_toy", protocol="none", device="cpu")
-        hashes.add(task.Task(path, "toy", {}, tmp_path / "out", reads_others=True).inputs())
+        one = task.Task(path, "toy", {}, tmp_path / "out", reads_others=True)
+        hashes.add(one.inputs(one.made()))
     assert len(hashes) == 2
 
 
 @pytest.mark.notebooks
-def test_plain_papermill_takes_a_profile(tmp_path):
+def test_plain_papermill_takes_parameters(tmp_path):
     path = write_toy(tmp_path, "01_plain", ["assert epochs == 5"])
-    write_profile(tmp_path, "epochs: 5\nnot_in_this_notebook: 1")
-    command = ["-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "-f", str(tmp_path / "profiles" / "toy.yaml")]
+    command = ["-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "-y", "{epochs: 5, not_in_this_notebook: 1}"]
     subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, timeout=60, capture_output=True)
     assert notebook.read(tmp_path / "out.ipynb").cells[-1].execution_count == 4
+
+
+def test_a_run_of_uncommitted_code_is_made_again_once_it_is_committed(tmp_path, monkeypatch):
+    path = write_toy(tmp_path, "01_toy", [WRITE])
+    one = task.Task(path, "toy", {}, tmp_path / "out", reads_others=False)
+    one.folder.mkdir(parents=True)
+    for name in task.FILES:
+        (one.folder / name).touch()
+    made = one.made()
+    hashes = {"inputs": one.inputs(made), "numbers_hash": made.numbers, "outputs_hash": made.outputs}
+    result = task.Result("01_toy", "Toy", "toy", "passed", 1.0, {}, **hashes)
+    (one.folder / task.STATE).write_text(json.dumps(asdict(result)))
+    for of_run, now, skipped in [("a-dirty", "a-dirty", True), ("a-dirty", "b", False), ("a", "b", True)]:
+        monkeypatch.setattr(metrics, "commit", lambda of_run=of_run: of_run)
+        monkeypatch.setattr(task, "commit", lambda now=now: now)
+        rows = [metrics.row("toy", "none", "test", "r1", [1])]
+        metrics.write_metrics(one.folder / "metrics.json", rows, notebook="01_toy", protocol="none", device="cpu")
+        assert (one.earlier() is not None) is skipped
+
+
+@pytest.mark.parametrize(
+    ("fits", "said"),
+    [
+        ({"taken": 12, "resumed": 0, "trained": 3}, "12 fits taken, 3 trained"),
+        ({"taken": 0, "resumed": 1, "trained": 0}, "1 fit resumed"),
+        ({"taken": 0, "resumed": 0, "trained": 0}, ""),
+        (None, ""),
+    ],
+)
+def test_page_and_log_say_how_many_fits_were_taken(tmp_path, monkeypatch, fits, said):
+    assert page.fits_said(fits) == said
+    result = task.Result("01_toy", "Toy", "toy", "passed", 33.0, {}, "", "", "", fits)
+    assert runner._verdict(result, tmp_path) == "01_toy: passed in 33 s" + (f" ({said})" if said else "")
+    (tmp_path / "01_toy").mkdir()
+    (tmp_path / "01_toy" / task.STATE).write_text(json.dumps(asdict(result)))
+    monkeypatch.setattr(metrics, "fits", lambda: fits)
+    rows = [metrics.row("toy", "none", "test", "r1", [1])]
+    metrics.write_metrics(tmp_path / "01_toy" / "metrics.json", rows, notebook="01_toy", protocol="p", device="cpu")
+    page.write_index(tmp_path, "toy", ["01_toy"])
+    assert f"passed{f'<br><small>{said}</small>' if said else '<td'}" in (tmp_path / "index.html").read_text()
 
 
 def test_a_process_that_gives_no_sign_is_ended(tmp_path, monkeypatch):
@@ -223,17 +264,29 @@ def test_a_process_that_cannot_start_shows_its_log(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("profile", "message"),
     [
-        ("epocs: 5", "no notebook has a parameter 'epocs'; there are: epochs, notebooks, out_dir, rate"),
-        ("epochs: five", "01_toy.ipynb: epochs = 'five': expected int, got str"),
-        ("epochs: true", "expected int, got bool"),
-        ("rate: 1e-3", "write 1.0e-3"),
-        ("out_dir: here", "out_dir is set by the runner"),
+        ("epochs: 5", "'epochs' is no section; write parameters under `all:`"),
+        ("6: {}", 'write "06" in quotes'),
+        ("all: {epocs: 5}", "toy.yaml, section 'all': no notebook has the parameter 'epocs'; did you mean 'epochs'?"),
+        (
+            "all: {zzz: 5}",
+            "no notebook has the parameter 'zzz'; there are: epochs, notebooks, only_here, out_dir, rate",
+        ),
+        ("'01': {epocs: 5}", "section '01': 01_toy.ipynb has not the parameter 'epocs'; did you mean 'epochs'?"),
+        ("'01': {only_here: 5}", "01_toy.ipynb has not the parameter 'only_here'; 02 has"),
+        ("'03': {epochs: 5}", "section '03': no such notebook; there are: 01, 02"),
+        ("'01': 5", "section '01': expected a mapping"),
+        ("all: {epochs: five}", "section 'all', epochs = 'five': expected int, got str (01_toy.ipynb)"),
+        ("'02': {epochs: true}", "section '02', epochs = True: expected int, got bool (02_toy.ipynb)"),
+        ("all: {rate: 1e-3}", "write 1.0e-3"),
+        ("all: {out_dir: here}", "out_dir is set by the runner"),
         ("- epochs", "must be a mapping"),
-        ("epochs: [", "is not YAML"),
+        ("all: [", "is not YAML"),
+        ("all: {epochs: 5, rate: 1.0, epochs: 6}", "'epochs' stands twice, first in line 1"),
     ],
 )
 def test_a_profile_that_does_not_fit_is_refused_before_anything_runs(tmp_path, profile, message):
     write_toy(tmp_path, "01_toy", [WRITE])
+    write_toy(tmp_path, "02_toy", [WRITE], "epochs = 3\nrate = 0.1\nonly_here = 1")
     write_profile(tmp_path, profile)
     with pytest.raises(ProfileError) as refused:
         run_notebooks("toy", out=tmp_path / "out", notebooks=tmp_path)
@@ -241,10 +294,20 @@ def test_a_profile_that_does_not_fit_is_refused_before_anything_runs(tmp_path, p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_section_comes_before_all_and_a_change_before_both():
+    declared = {Path(f"{n}_toy.ipynb"): {"epochs": 3, "rate": 0.1, "out_dir": "."} for n in ("01", "02")}
+    profile = {"all": {"epochs": 4, "rate": 0.2}, "02": {"epochs": 5}}
+    assert [*parameters_for(profile, declared).values()] == [{"epochs": 4, "rate": 0.2}, {"epochs": 5, "rate": 0.2}]
+    assert {given["epochs"] for given in parameters_for(profile, declared, {"epochs": 6}).values()} == {6}
+    with pytest.raises(ProfileError, match=r"section 'changes'.*'epoch'.*did you mean 'epochs'"):
+        parameters_for(profile, declared, {"epoch": 6})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"profile": "absent"}, "there are: openmoji, toy"),
+        ({"profile": "openmojo"}, "did you mean 'openmoji'"),
         ({"only": ["01", "07"]}, "--only 07 matches none of: 01_toy"),
         ({"jobs": 0}, "must be positive"),
     ],
@@ -308,58 +371,6 @@ def test_the_command_exits_with_2_when_it_refuses(tmp_path):
 )
 def test_which_values_may_replace_a_literal(value, default, fits):
     assert (misfit(value, default) is None) == fits
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A small lib of its own and a notebook that imports one part of it."""
-    files = {
-        "lib/__init__.py": "",
-        "lib/used.py": "from .deep import inner\nfrom . import published\n",
-        "lib/deep/__init__.py": "",
-        "lib/deep/inner.py": 'def f():\n    """Text."""\n    return 1  # one\n',
-        "lib/published.py": "x = 1\n",
-        "lib/published.yaml": "a: 1\n",
-        "lib/unused.py": "x = 1\n",
-        "lib/lazy/__init__.py": "import importlib\ndef load(n): return importlib.import_module(f'lib.lazy.{n}')\n",
-        "lib/lazy/chosen.py": "x = 1\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).write_text(text)
-    write_toy(tmp_path, "01_toy", ["%matplotlib inline\nfrom lib import used", "def g():\n    import lib.lazy"])
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "changes"),
-    [
-        ("lib/used.py", "from .deep import inner\nx = 2\n", True),
-        ("lib/deep/inner.py", "def f():\n    return 2\n", True),
-        ("lib/deep/inner.py", 'def f():\n\n    """Other\n    text."""\n    # why\n    return 1\n', False),
-        ("lib/deep/inner.py", 'def f():\n    """Text."""; x = 1\n    return 1\n', True),
-        ("lib/published.yaml", "a: 2\n", True),
-        ("lib/lazy/chosen.py", "x = 2\n", True),
-        ("lib/unused.py", "x = 2\n", False),
-    ],
-)
-def test_the_source_hash_covers_what_the_notebook_imports(project, name, text, changes):
-    before = notebook.source_hash(project / "01_toy.ipynb", project)
-    (project / name).write_text(text)
-    assert (notebook.source_hash(project / "01_toy.ipynb", project) != before) == changes
-
-
-def test_the_source_hash_covers_code_cells_only(project):
-    path = project / "01_toy.ipynb"
-    before = notebook.source_hash(path, project)
-    nb = notebook.read(path)
-    nb.cells[0].source = "# Another heading"
-    nb.cells[1].outputs = [nbformat.v4.new_output("stream", text="printed")]
-    nbformat.write(nb, path)
-    assert notebook.source_hash(path, project) == before
-    nb.cells[1].source += "\nimport json"
-    nbformat.write(nb, path)
-    assert notebook.source_hash(path, project) != before
 
 
 def test_make_refuses_other_pythons_and_leaves_no_environment(tmp_path):

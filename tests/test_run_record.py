@@ -9,17 +9,23 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from lib.report import provenance
 from lib.report import rows as metrics
-from lib.run import Result, notebook
+from lib.run import Result, notebook, stale
 from lib.run import record as module
-from lib.run.record import LIMIT, WIDGET, is_stale, main, normalise, record
+from lib.run.record import LIMIT, WIDGET, main, normalise, record
 
 PNG = base64.b64encode(b"a picture").decode()
 
 
+CLEAN = "c" * 40
+
+
 @pytest.fixture
-def folders(tmp_path):
-    """A notebook that was never recorded, and a complete run of it."""
+def folders(tmp_path, monkeypatch):
+    """A notebook that was never recorded, and a complete run of it by a clean commit."""
+    monkeypatch.setattr(provenance, "commit", lambda: CLEAN)
+    monkeypatch.setattr(metrics, "commit", lambda: CLEAN)
     notebooks, run = tmp_path / "notebooks", tmp_path / "runs" / "openmoji" / "01_toy"
     notebooks.mkdir()
     run.mkdir(parents=True)
@@ -30,8 +36,15 @@ def folders(tmp_path):
         new_code_cell("figure"),
     ]
     nbformat.write(new_notebook(cells=cells), notebooks / "01_toy.ipynb")
+    write_profiles(notebooks)
     write_run(run, notebooks / "01_toy.ipynb", [new_output("stream", text="1\n")])
     return notebooks, run, tmp_path / "results"
+
+
+def write_profiles(notebooks):
+    (notebooks / "profiles").mkdir(exist_ok=True)
+    for name in ("openmoji", "smoke"):
+        (notebooks / "profiles" / f"{name}.yaml").write_text("{}")
 
 
 def write_run(run, path, outputs, **changes):
@@ -46,6 +59,7 @@ def write_run(run, path, outputs, **changes):
     nbformat.write(nb, run / "notebook.ipynb")
     rows = [metrics.row("toy", "toy", "test", "i2t_r1", [1.0])]
     metrics.write_metrics(run / "metrics.json", rows, notebook="01_toy", protocol="full", device="cpu")
+    made = stale.made(path, changes.get("parameters"))
     result = Result(
         notebook="01_toy",
         title="Toy",
@@ -54,7 +68,8 @@ def write_run(run, path, outputs, **changes):
         seconds=1.0,
         parameters={},
         inputs="0",
-        source_hash=notebook.source_hash(path),
+        numbers_hash=made.numbers,
+        outputs_hash=made.outputs,
     )
     (run / "run.json").write_text(json.dumps(asdict(result) | changes))
 
@@ -62,11 +77,13 @@ def write_run(run, path, outputs, **changes):
 def test_recording_writes_numbers_and_normalised_outputs_and_is_repeatable(folders):
     notebooks, run, results = folders
     path = notebooks / "01_toy.ipynb"
-    assert is_stale(path)
+    assert levels(notebooks, results) == ["wrong"]
     assert record(run.parent, notebooks, results) == {"01_toy": None}
-    assert not is_stale(path)
+    assert levels(notebooks, results) == ["right"]
     recorded = json.loads((results / "openmoji" / "01_toy.json").read_text())
+    made = recorded.pop("made")
     assert recorded == metrics.read_metrics(run / "metrics.json")
+    assert (made["profile"], made["parameters"], made["commit"]) == ("openmoji", {}, CLEAN)
     first = path.read_text()
     nb = notebook.read(path)
     assert [cell.execution_count for cell in nb.cells if cell.cell_type == "code"] == [1, 2, 3]
@@ -79,10 +96,27 @@ def test_recording_writes_numbers_and_normalised_outputs_and_is_repeatable(folde
     assert path.read_text() == first
     nb.cells[2].source = "print(2)"
     nbformat.write(nb, path)
-    assert is_stale(path)
+    assert levels(notebooks, results) == ["wrong"]
     nb.cells[2].source = "print(1)  # the same"
     nbformat.write(nb, path)
-    assert not is_stale(path)
+    assert levels(notebooks, results) == ["right"]
+
+
+def levels(notebooks, results):
+    return [state.level for state in stale.states(notebooks, results)]
+
+
+@pytest.mark.parametrize("commit", [f"{CLEAN}-dirty", "unknown: git is not installed"])
+def test_only_what_a_clean_commit_made_is_recorded(folders, monkeypatch, commit):
+    notebooks, run, results = folders
+    path = run / "metrics.json"
+    path.write_text(path.read_text().replace(CLEAN, commit))
+    assert_refused(record(run.parent, notebooks, results), "commit.*run it again")
+    monkeypatch.setattr(provenance, "commit", lambda: commit)
+    with pytest.raises(ValueError, match="nothing is recorded from a tree that"):
+        record(run.parent, notebooks, results)
+    assert main([str(run.parent)]) == 2
+    assert not results.exists()
 
 
 def test_other_profiles_leave_the_notebooks_alone(folders):
@@ -98,7 +132,7 @@ def test_other_profiles_leave_the_notebooks_alone(folders):
     ("changes", "message"),
     [
         ({"status": "failed"}, "failed; run it again"),
-        ({"source_hash": "other"}, "changed since its run"),
+        ({"outputs_hash": "other"}, "changed since its run"),
         ({"parameters": {"epochs": 5}}, r"the profile changes \['epochs'\]"),
     ],
 )
@@ -166,10 +200,11 @@ def test_plain_text_beside_html_is_left_out():
     ]
 
 
-def test_the_command_names_stale_notebooks(folders, monkeypatch, capsys):
+def test_the_command_lists_what_is_wrong(folders, monkeypatch, capsys):
     notebooks, run, results = folders
     monkeypatch.setattr(module, "ROOT", notebooks.parent)
     assert main(["--check"]) == 1
-    assert "01_toy.ipynb: stale" in capsys.readouterr().out
+    assert "wrong   01_toy" in capsys.readouterr().out
     record(run.parent, notebooks, results)
     assert main(["--check"]) == 0
+    assert "openmoji: 1 right" in capsys.readouterr().out

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
-import yaml
+
+from lib.base.strict_yaml import read_yaml
 
 PATH = Path(__file__).with_name("published.yaml")
 COLUMNS = ["paper", "method", "corpus", "setting", "metric", "value", "bound", "source"]
@@ -53,7 +54,7 @@ def sources(path: Path = PATH) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     if not isinstance(content, dict) or set(content) != {"papers", "sources", "tables"}:
         raise ValueError(f"{path.name}: the top level must be papers, sources, tables")
     return content

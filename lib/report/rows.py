@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.base.files import write_text
-from lib.report.provenance import commit, device_name, versions
+from lib.report.provenance import commit, device_name, fits, versions
 
 if TYPE_CHECKING:  # reading and writing results needs no torch
     from lib.evaluation import Scores
@@ -157,6 +157,7 @@ def write_metrics(
             "commit": commit(),
             "versions": versions(),
             "device": device_name(device),
+            "fits": fits(),
             "corpus": None if corpus is None else corpus.name,
             "data_hash": None if corpus is None else corpus.fingerprint(),
             "protocol": protocol,

@@ -85,10 +85,19 @@ def _row(run: dict, metrics: dict | None, out: Path) -> str:
     if (out / run["notebook"] / "notebook.html").is_file():
         title = f'<a href="{name}/notebook.html">{title}</a>'
     numbers = _failure(run["failure"]) if metrics is None else _numbers(metrics["rows"])
+    said = fits_said(metrics["provenance"].get("fits")) if metrics else ""
+    fits = f"<br><small>{said}</small>" if said else ""
     return (
-        f'<tr><td>{title}<br><small>{name}</small><td class="{run["status"]}">{run["status"]}'
+        f'<tr><td>{title}<br><small>{name}</small><td class="{run["status"]}">{run["status"]}{fits}'
         f'<td class="number">{run["seconds"]:.0f}<td>{numbers}</tr>'
     )
+
+
+def fits_said(fits: dict[str, int] | None) -> str:
+    """How many trainings a notebook took from the store and how many it made: "12 fits taken, 3 trained"."""
+    counts = [(count, how) for how, count in (fits or {}).items() if count]
+    said = [f"{count} {how}" for count, how in counts[1:]]
+    return ", ".join([f"{counts[0][0]} fit{'s' * (counts[0][0] != 1)} {counts[0][1]}", *said]) if counts else ""
 
 
 def _numbers(rows: list[dict]) -> str:

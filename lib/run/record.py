@@ -1,9 +1,10 @@
 """Takes the numbers and, for the default profile, the outputs of complete runs into the repository.
 
     python -m lib record runs/openmoji     # writes results/openmoji/*.json and the outputs in notebooks/
-    python -m lib record --check           # names the notebooks whose outputs are stale; exit code 1 if any
+    python -m lib record --check           # lists what is older or wrong, of every profile; exit code 1 if wrong
 
-The recorded outputs are normalised, so that recording the same run twice changes nothing.
+Only what a clean commit made is recorded. The outputs are normalised, so that recording the same run twice changes
+nothing. When a result is wrong and when it is older, `lib.run.stale` says.
 """
 
 import argparse
@@ -16,10 +17,11 @@ from pathlib import Path
 import nbformat
 
 from lib.base.files import ROOT, write_text
+from lib.report import provenance
 from lib.report.rows import read_metrics
-from lib.run import notebook, read_result
+from lib.run import notebook, read_result, stale
+from lib.run.stale import DEFAULT_PROFILE
 
-DEFAULT_PROFILE = "openmoji"  # the literals in the notebooks are this profile; its outputs are committed with them
 LIMIT = 300_000  # bytes of a recorded notebook
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ABSOLUTE = re.compile(r"(?<![\w.~:/-])/(?:home|root|Users|tmp|private|var|mnt|opt|usr|work|data|content)/\S*")
@@ -31,6 +33,8 @@ def record(folder, notebooks: Path = ROOT / "notebooks", results: Path = ROOT / 
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist; run the notebooks first: make run")
+    if reason := provenance.unclean(provenance.commit()):
+        raise ValueError(f"nothing is recorded from a tree that {reason}")
     outcome = {}
     for path in sorted(notebooks.glob("[0-9]*.ipynb")):
         try:
@@ -46,12 +50,17 @@ def _record_one(path: Path, run: Path, results: Path) -> str | None:
     result = read_result(run)
     if result is None or not result.passed:
         raise ValueError(f"its run in {run} {'failed' if result else 'was interrupted'}; run it again")
-    if result.source_hash != notebook.source_hash(path):
-        raise ValueError(f"the notebook or what it imports changed since its run in {run}; run it again")
+    made = stale.made(path, result.parameters)
+    if made.outputs != result.outputs_hash:
+        raise ValueError(f"the notebook or what it uses of lib changed since its run in {run}; run it again")
     metrics = read_metrics(run / "metrics.json")
+    about = metrics["provenance"]
+    if reason := provenance.unclean(about["commit"]):
+        raise ValueError(f"its run in {run} is of code that {reason}; run it again: make run")
+    metrics["made"] = stale.as_json(made, result.profile, about["device"], about["commit"])
     recorded = None
     if result.profile == DEFAULT_PROFILE:
-        recorded = _with_outputs(path, run, result)
+        recorded = _with_outputs(path, run, result, metrics["made"])
     target = results / result.profile / f"{path.stem}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
@@ -62,7 +71,7 @@ def _record_one(path: Path, run: Path, results: Path) -> str | None:
     return None
 
 
-def _with_outputs(path: Path, run: Path, result) -> str:
+def _with_outputs(path: Path, run: Path, result, made: dict) -> str:
     """The notebook at `path` with the outputs of its run, as the text of a file; ValueError if it may not be kept."""
     nb, executed = notebook.read(path), notebook.read(run / "notebook.ipynb")
     literals = notebook.parameters(nb, path.name)
@@ -83,7 +92,7 @@ def _with_outputs(path: Path, run: Path, result) -> str:
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
-            "source_hash": result.source_hash,
+            "made": {key: value for key, value in made.items() if key not in ("cells", "definitions")},
         }
     )
     text = nbformat.writes(nb) + "\n"
@@ -155,24 +164,22 @@ def _problems(outputs: list) -> list[str]:
     return found
 
 
-def is_stale(path) -> bool:
-    """Whether the outputs in the notebook at `path` come from other code, or were never recorded."""
-    return notebook.read(path).metadata.get("source_hash") != notebook.source_hash(path)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lib record", description=__doc__.splitlines()[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("run", nargs="?", type=Path, help="folder of a run, e.g. runs/openmoji")
-    what.add_argument("--check", action="store_true", help="name the notebooks whose outputs are stale")
+    what.add_argument("--check", action="store_true", help="list what is older or wrong of every profile")
     options = parser.parse_args(arguments)
     if options.check:
-        paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-        stale = [path.name for path in paths if is_stale(path)]
-        print("".join(f"{name}: stale\n" for name in stale) + f"{len(stale)} of {len(paths)} notebooks are stale")
-        return 1 if stale else 0
-    outcome = record(options.run)
+        states = stale.states(ROOT / "notebooks", ROOT / "results")
+        print(stale.table(states))
+        return 1 if any(state.level == "wrong" for state in states) else 0
+    try:
+        outcome = record(options.run)
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
     for name, reason in outcome.items():
         print(f"{name}: {'recorded' if reason is None else reason}")
     return 0 if all(reason in (None, "not run") for reason in outcome.values()) else 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib.base.files import ROOT
 from lib.run import notebook
-from lib.run.page import write_index
+from lib.run.page import fits_said, write_index
 from lib.run.profile import ProfileError, load_profile, parameters_for
 from lib.run.task import Result, Task
 
@@ -82,7 +82,7 @@ def _plan(profile: str, only: list[str] | None, out: Path, folder: Path, changes
             problems.append(str(error))
     if problems:
         raise ProfileError("\n".join(problems))
-    given = parameters_for(load_profile(folder / "profiles", profile) | changes, declared)
+    given = parameters_for(load_profile(folder / "profiles", profile), declared, changes, f"{profile}.yaml")
     tasks = [Task(path, profile, given[path], out, "runs_dir" in declared[path]) for path in select(paths, only)]
     return sorted(tasks, key=lambda task: task.reads_others)
 
@@ -104,7 +104,8 @@ def select(paths: list[Path], only: list[str] | None) -> list[Path]:
 
 def _verdict(result: Result, folder: Path) -> str:
     if result.passed:
-        return f"{result.notebook}: passed in {result.seconds:.0f} s"
+        fits = f" ({said})" if (said := fits_said(result.fits)) else ""
+        return f"{result.notebook}: passed in {result.seconds:.0f} s{fits}"
     failure = result.failure
     head = [f"    | {line}" for line in failure["source"].splitlines()[:5]]
     trace = [f"    {line}" for line in failure["traceback"].splitlines()[-25:]]

@@ -9,16 +9,16 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from queue import SimpleQueue
 
 import psutil
 
 from lib.base.files import ROOT, write_text
-from lib.report.provenance import versions
+from lib.report.provenance import commit, unclean, versions
 from lib.report.rows import read_metrics
-from lib.run import notebook
+from lib.run import notebook, stale
 from lib.run.page import export_html
 
 STATE = "run.json"  # in the folder of a run: a Result as JSON, present only once the run has ended
@@ -40,7 +40,9 @@ class Result:
     seconds: float
     parameters: dict
     inputs: str  # hash of everything that decides the outcome
-    source_hash: str
+    numbers_hash: str  # hash of the code that decides the numbers
+    outputs_hash: str  # and of all code behind the outputs, see lib.run.stale
+    fits: dict | None = None  # how many trainings were "taken" from the store, "resumed" and "trained"
     failure: dict | None = None
     skipped: bool = False  # passed in an earlier run with the same inputs
 
@@ -50,9 +52,10 @@ class Result:
 
 
 def read_result(folder: Path) -> Result | None:
-    """The Result of the run in `folder`, None if no run there has ended."""
+    """The Result of the run in `folder`, None if no run there has ended (or one of a version that kept other facts)."""
     path = folder / STATE
-    return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return Result(**content) if set(content) == {part.name for part in fields(Result)} else None
 
 
 class Task:
@@ -65,21 +68,28 @@ class Task:
         self.folder = out / path.stem
         self.cell, self.cells, self.failure = 0, 0, None
 
-    def inputs(self) -> str:
+    def inputs(self, made: stale.Made) -> str:
         """Hash of code, library, parameters, package versions, and of other notebooks' numbers if it reads them."""
-        parts = [notebook.source_hash(self.path), self.given, versions()]
+        parts = [made.outputs, versions()]
         if self.reads_others:
             others = sorted(path for path in self.out.glob("*/metrics.json") if path.parent != self.folder)
             parts += [[path.parent.name, json.loads(path.read_text(encoding="utf-8"))["rows"]] for path in others]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
+    def made(self) -> stale.Made:
+        """What the notebook's outputs would be made by now."""
+        return stale.made(self.path, self.given)
+
     def earlier(self) -> Result | None:
         """The Result of an earlier run that passed with the same inputs and whose files are all there."""
         result = read_result(self.folder)
-        if result is None or not result.passed or result.inputs != self.inputs():
+        if result is None or not result.passed or result.inputs != self.inputs(self.made()):
             return None
         if not all((self.folder / name).is_file() for name in FILES):
             return None
+        made_by = read_metrics(self.folder / "metrics.json")["provenance"]["commit"]
+        if unclean(made_by) and not unclean(commit()):
+            return None  # it could not be recorded; the same code is a commit now
         result.skipped = True
         return result
 
@@ -87,7 +97,8 @@ class Task:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (*FILES, STATE):  # what is found at the end was written by this run
             (self.folder / name).unlink(missing_ok=True)
-        self.source_hash, self.started_inputs = notebook.source_hash(self.path), self.inputs()
+        self.started_made = self.made()
+        self.started_inputs = self.inputs(self.started_made)
         self.part = self.folder / ".notebook.part.ipynb"
         own = {"out_dir": str(self.folder)} | ({"runs_dir": str(self.out)} if self.reads_others else {})
         request = {
@@ -151,9 +162,10 @@ class Task:
         if code != 0 and failure is None:
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             failure = self._failed(f"the process ended with {how}")
+        fits = None
         if failure is None:
             try:
-                read_metrics(self.folder / "metrics.json")
+                fits = read_metrics(self.folder / "metrics.json")["provenance"].get("fits")
             except (FileNotFoundError, ValueError) as error:
                 failure = {"cell": self.cells, "source": "", "message": str(error), "traceback": ""}
         if failure is not None:
@@ -174,7 +186,9 @@ class Task:
             seconds=round(seconds, 1),
             parameters=self.given,
             inputs=self.started_inputs,
-            source_hash=self.source_hash,
+            numbers_hash=self.started_made.numbers,
+            outputs_hash=self.started_made.outputs,
+            fits=fits,
             failure=failure,
         )
         write_text(self.folder / STATE, json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n")

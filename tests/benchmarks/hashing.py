@@ -126,7 +126,7 @@ def estimate() -> None:
     print("notebook 09 with one seed: hours of one CPU core, gigabytes of memory")
     print(f"{'profile':<10}{'items':>8}  pictures  generators  training  hash layers  evaluation     all   memory")
     for name, (items, labels) in CORPORA.items():
-        profile = load_profile(ROOT / "notebooks" / "profiles", name)
+        profile = load_profile(ROOT / "notebooks" / "profiles", name)["09"]
         hours, memory = parts(profile, items, labels, items * encoding)
         print(f"{name:<10}{items:>8,}  {'  '.join(f'{h / 3600:>8.1f}' for h in hours)}  {sum(hours) / 3600:6.1f}"
               f"  {memory / 1e9:4.0f} GB", flush=True)  # fmt: skip

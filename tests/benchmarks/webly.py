@@ -26,7 +26,7 @@ from lib.evaluation import paired_bootstrap
 from lib.losses import sum_of_hinges
 from lib.report.rows import read_metrics
 from lib.run import notebook
-from lib.run.profile import load_profile
+from lib.run.profile import given_to, load_profile
 from lib.systems.webly import webly_embedding
 from lib.systems.webly.nouns_and_verbs import NounsAndVerbs
 from lib.systems.webly.objective import WeblyObjective, clean_pairs, mixed_pairs, web_pairs
@@ -182,7 +182,7 @@ def main() -> None:
     for name in options.profiles:
         profile = load_profile(ROOT / "notebooks" / "profiles", name)
         train, val, test = CORPORA[name]
-        web = WEB[profile["web"]]
+        web = WEB[profile["06"]["web"]]
         pictures = train + val + test
         first = data["features"] * (pictures + web) + data["minilm"] * CAPTIONS * pictures
         first += data["hash"] * (web + test)
@@ -190,7 +190,7 @@ def main() -> None:
               f"once: {first / 3600:.1f} hours")  # fmt: skip
         for path in NOTEBOOKS:
             literals = notebook.parameters(notebook.read(ROOT / "notebooks" / f"{path}.ipynb"), path)
-            given = literals | {key: value for key, value in profile.items() if key in literals}
+            given = literals | given_to(profile, path, literals)
             rates = rates_of_training(given)
             grown = val * CAPTIONS * val / (CAPTIONS * SMALL**2)  # a validation compares all pictures with all captions
             done = work(path[:2], given, train, web)

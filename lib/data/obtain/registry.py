@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lib.base.files import data_dir
+from lib.base.strict_yaml import read_yaml
 
 REGISTRY = Path(__file__).with_name("registry.yaml")
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz")
@@ -66,12 +67,7 @@ def there(root: Path, pattern: str) -> bool:
 
 def read_registry(path: Path = REGISTRY) -> dict[str, Entry]:
     """All entries by name. Raises ValueError that names the entry and the field where one has not the right form."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: no mapping of corpus names to entries")
     return {name: _entry(name, values, f"{path}, {name}") for name, values in content.items()}
@@ -131,10 +127,10 @@ def _fields(kind: type, values: Mapping, where: str) -> dict:
     known = {field.name: field for field in fields(kind)}
     unknown, lacking = values.keys() - known.keys(), known.keys() - values.keys()
     _check(not unknown, f"{where}: unknown {', '.join(sorted(map(str, unknown)))}; known: {', '.join(known)}")
-    lacking = [name for name in lacking if known[name].default is MISSING]
-    _check(not lacking, f"{where}: lacks {', '.join(sorted(lacking))}")
+    needed = sorted(name for name in lacking if known[name].default is MISSING)
+    _check(not needed, f"{where}: lacks {', '.join(needed)}")
     for name, value in values.items():
-        wanted = list if known[name].type is tuple else known[name].type
+        wanted: Any = list if known[name].type is tuple else known[name].type
         right = isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
         _check(right, f"{where}: {name} is {value!r}, not {getattr(wanted, '__name__', wanted)}")
     return dict(values)
