@@ -50,9 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         print(f"there is no command {name!r}{f'; {near[0]}?' if near else ''} python -m lib lists all", file=sys.stderr)
         return 2
+    if {"-h", "--help"} & set(rest) and not environment.is_made():
+        print(f"{COMMANDS[name].text}; what it takes is said after the first call, which makes the environment")
+        return 0
     try:
         environment.enter(arguments)
-        return _function(name)([*COMMANDS[name].given, *rest]) or 0
+        return function(name)([*COMMANDS[name].given, *rest]) or 0
     except environment.NotReady as problem:
         print(problem, file=sys.stderr)
         return 1
@@ -68,9 +71,10 @@ def listing() -> str:
     return "\n".join([usage, "", *lines])
 
 
-def _function(name: str):
-    module, _, function = COMMANDS[name].function.partition(":")
-    return getattr(importlib.import_module(module), function)
+def function(name: str):
+    """The function of a command, imported."""
+    module, _, attribute = COMMANDS[name].function.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 if __name__ == "__main__":

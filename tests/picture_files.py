@@ -2,6 +2,7 @@
 
 import io
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -30,5 +31,5 @@ def write(root: Path, files: dict[str, bytes | str]) -> Path:
 
 
 def photos(folder: str, names: list[str]) -> dict[str, bytes]:
-    """Files for `write`: a different small JPEG under each name."""
-    return {f"{folder}/{name}": jpeg(seed) for seed, name in enumerate(names)}
+    """Files for `write`: a small JPEG under each name, of a colour of its own."""
+    return {f"{folder}/{name}": jpeg(zlib.crc32(f"{folder}/{name}".encode())) for name in names}

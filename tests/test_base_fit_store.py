@@ -7,6 +7,7 @@ import sys
 import textwrap
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,12 @@ from lib.base import fit_store
 from lib.losses import InfoNCE, info_nce, max_of_hinges, sum_of_hinges
 from lib.systems.a3vse import A3VSEObjective
 from lib.systems.crcgs import CrcgsObjective, CrcgsWeights, FeatureGenerator, Generators, SearchedItems, category_config
+from lib.text.doc2vec import Doc2Vec
+from lib.text.embedding import WordVectors
+from lib.text.fasttext import FastText
+from lib.text.glove_training import Glove
+from lib.text.lda import LDA
+from lib.text.word2vec import Word2Vec
 from lib.training import TrainConfig, fit
 from tests import test_systems_a3vse as a3vse
 from tests import test_systems_crcgs as crcgs
@@ -142,6 +149,12 @@ import torch
 torch.set_num_threads(1)
 from lib.base import fit_store
 from lib.losses import info_nce
+from lib.text.doc2vec import Doc2Vec
+from lib.text.embedding import WordVectors
+from lib.text.fasttext import FastText
+from lib.text.glove_training import Glove
+from lib.text.lda import LDA
+from lib.text.word2vec import Word2Vec
 from lib.training import TrainConfig, fit
 from tests.conftest import Interrupted
 from tests.test_training import CONFIG, linked, model, weights
@@ -206,6 +219,13 @@ def test_what_has_no_identity_is_refused_by_name(store):
         run(loss=lambda s, p: info_nce(s, p) + 0 * len(stream.name))
 
 
+def test_code_that_was_changed_meanwhile_is_not_taken_for_that_which_runs(store, monkeypatch, capsys):
+    run()
+    monkeypatch.setattr("lib.base.identity.STARTED", 0.0)
+    assert counted(run)[0] == {"trained": 1}
+    assert "was changed after this process had begun: this fit is trained and not kept" in capsys.readouterr().out
+
+
 def test_pruning_deletes_what_was_not_used_for_longest(store, capsys):
     for seed in range(3):
         run(config=replace(CONFIG, seed=seed, epochs=1))
@@ -221,3 +241,23 @@ def test_pruning_deletes_what_was_not_used_for_longest(store, capsys):
     with pytest.raises(SystemExit):
         fit_store.main(["--prune", "many"])
     assert "'many' is no size: write it like 500MB or 2GB" in capsys.readouterr().err
+
+
+def test_text_embeddings_are_kept_too(store):
+    documents = [["red", "apple"], ["green", "apple"], ["red", "car"], ["green", "car", "apple"]] * 10
+    for make in (
+        lambda: Word2Vec(dim=8, min_count=1, epochs=2),
+        lambda: FastText(dim=8, min_count=1, epochs=2, buckets=100),
+        lambda: Doc2Vec(dim=8, min_count=1, epochs=2),
+        lambda: LDA(dim=3, min_count=1),
+        lambda: Glove(dim=8, min_count=1, epochs=2),
+    ):
+        kinds, first = counted(lambda make=make: make().fit(documents))
+        assert kinds == {"trained": 1}
+        kinds, again = counted(lambda make=make: make().fit(documents))
+        assert kinds == {"taken": 1}
+        for weighted in ({}, {"weights": "tfidf"}) if isinstance(first, WordVectors) else ({},):
+            texts = ["a red car", "green apple"]
+            np.testing.assert_array_equal(first.transform(texts, **weighted), again.transform(texts, **weighted))
+        kinds, _ = counted(lambda make=make: make().fit([*documents, ["blue", "apple"]]))
+        assert kinds == {"trained": 1}

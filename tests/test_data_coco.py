@@ -44,9 +44,13 @@ def split_file(images=IMAGES):
     return {"dataset_coco.json": json.dumps({"images": entries})}
 
 
+def coco_files():
+    return part_files("train2014") | part_files("val2014") | split_file()
+
+
 @pytest.fixture
 def coco(tmp_path):
-    return write(tmp_path, part_files("train2014") | part_files("val2014") | split_file())
+    return write(tmp_path, coco_files())
 
 
 def test_karpathy_split_with_and_without_restval(coco):

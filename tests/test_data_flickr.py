@@ -33,16 +33,18 @@ def karpathy(names=NAMES, splits=(*SPLITS, "test")):
     return json.dumps({"images": entries, "dataset": "flickr"})
 
 
-@pytest.fixture
-def flickr8k(tmp_path):
+def flickr8k_files():
     parts = {"train": "train", "dev": "val", "test": "test"}
     files = {"Flickr8k_text/Flickr8k.token.txt": tokens(NAMES), "dataset_flickr8k.json": karpathy()}
-    files |= lists("Flickr8k_text/Flickr_8k.{}Images.txt", parts) | photos("Flicker8k_Dataset", NAMES)
-    return write(tmp_path, files)
+    return files | lists("Flickr8k_text/Flickr_8k.{}Images.txt", parts) | photos("Flicker8k_Dataset", NAMES)
 
 
 @pytest.fixture
-def flickr30k(tmp_path):
+def flickr8k(tmp_path):
+    return write(tmp_path, flickr8k_files())
+
+
+def flickr30k_files():
     """Captions as multi30k has them, and the photos."""
     files = photos("flickr30k-images", NAMES)
     for part, split in {"train": "train", "val": "val", "test_2016": "test"}.items():
@@ -50,7 +52,12 @@ def flickr30k(tmp_path):
         files[f"{part}_images.txt"] = "".join(f"{name}\n" for name in names)
         for k in range(1, 6):
             files[f"{part}.{k}.en.gz"] = gzip.compress("".join(f"{k} of {name}\n" for name in names).encode())
-    return write(tmp_path, files)
+    return files
+
+
+@pytest.fixture
+def flickr30k(tmp_path):
+    return write(tmp_path, flickr30k_files())
 
 
 def test_flickr8k_official_files(flickr8k):

@@ -207,10 +207,14 @@ def test_damaged_pictures_are_named_when_they_are_opened(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------------------------------------------------- Instagram
-def posts(root, images, captions, cities, n=20):
+def post_files(images, captions, cities, n=20):
     names = [f"{city}/{10**18 + i}" for city in cities for i in range(n)]
     files = photos(images, [f"{name}.jpg" for name in names])
-    return write(root, files | {f"{captions}/{name}.txt": f"in {name} #{name[:3]}" for name in names})
+    return files | {f"{captions}/{name}.txt": f"in {name} #{name[:3]}" for name in names}
+
+
+def posts(root, *arguments, **options):
+    return write(root, post_files(*arguments, **options))
 
 
 def test_instacities1m(tmp_path):

@@ -1,6 +1,7 @@
 """MIRFLICKR-25K: the published folders, and the matrices of DCMH in both MATLAB formats."""
 
 from collections import Counter
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,13 +16,17 @@ N = 12
 LABELS = {"sky": "1\n2\n12\n", "animals": "2\n", "sky_r1": "1\n", "clouds_r1": ""}
 
 
-@pytest.fixture
-def mirflickr(tmp_path):
+def mirflickr_files():
     files = photos("mirflickr", [f"im{i}.jpg" for i in range(1, N + 1)])
     files |= {f"mirflickr/meta/tags/tags{i}.txt": f"tag{i}\r\nboth\r\n" for i in range(1, N + 1)}
     files |= {f"mirflickr/meta/tags_raw/tags{i}.txt": f"Tag {i}\r\n" for i in range(1, N + 1)}
     files |= {f"mirflickr25k_annotations_v080/{name}.txt": rows for name, rows in LABELS.items()}
-    return write(tmp_path, files | {"mirflickr25k_annotations_v080/README.txt": "1\n2\n"})
+    return files | {"mirflickr25k_annotations_v080/README.txt": "1\n2\n"}
+
+
+@pytest.fixture
+def mirflickr(tmp_path):
+    return write(tmp_path, mirflickr_files())
 
 
 def test_tags_labels_and_a_split_by_seed(mirflickr):
@@ -59,8 +64,7 @@ def test_problems_of_the_folders(mirflickr):
 
 
 # --------------------------------------------------------------------------------------------------------------- DCMH
-@pytest.fixture
-def matrices():
+def dcmh_matrices():
     rng = np.random.default_rng(0)
     return {
         "images": rng.integers(0, 256, (N, 16, 20, 3), dtype=np.uint8),  # height 16, width 20
@@ -69,12 +73,25 @@ def matrices():
     }
 
 
+@pytest.fixture
+def matrices():
+    return dcmh_matrices()
+
+
 def write_hdf5(path, **variables):
-    """As MATLAB -v7.3 does: axes reversed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """As MATLAB -v7.3 does: axes reversed; into a file or a stream."""
+    if isinstance(path, Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         for name, array in variables.items():
             file[name] = array.transpose(0, 3, 2, 1) if array.ndim == 4 else array.T
+
+
+def write_names(path, names):
+    """The file FAll, a column of texts; into a file or a stream."""
+    column = np.empty((len(names), 1), dtype=object)
+    column[:, 0] = names
+    savemat(path, {"FAll": column})
 
 
 def check(corpus, matrices):
@@ -107,9 +124,8 @@ def test_dcmh_in_several_files(tmp_path, matrices, folders):
         path(key).parent.mkdir(exist_ok=True)
     savemat(path("LAll"), {"LAll": matrices["LAll"]})
     savemat(path("YAll"), {"YAll": matrices["YAll"]})
-    names = np.empty((N, 1), dtype=object)
-    names[:, 0] = [f"im{3 * i + 1}.jpg" for i in range(N)]
-    savemat(path("FAll"), {"FAll": names})
+    names = [f"im{3 * i + 1}.jpg" for i in range(N)]
+    write_names(path("FAll"), names)
     corpus = load("mirflickr25k-dcmh", tmp_path, test=3, val=1)
     assert corpus.image_ids[2] == "im7.jpg"
     check(corpus, matrices)
@@ -117,7 +133,7 @@ def test_dcmh_in_several_files(tmp_path, matrices, folders):
     path("IAll").unlink()
     with pytest.raises(FileNotFoundError, match=r"no mirflickr in .*photos=False does without"):
         load("mirflickr25k-dcmh", tmp_path, test=3, val=1)
-    write(tmp_path, photos("mirflickr", names[:, 0].tolist()))
+    write(tmp_path, photos("mirflickr", names))
     assert load("mirflickr25k-dcmh", tmp_path, test=3, val=1).images[4].size == (12, 9)
 
 

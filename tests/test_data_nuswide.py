@@ -49,9 +49,13 @@ def common_files():
     }
 
 
+def nuswide_files():
+    return common_files() | label_files(traintest=False) | photos("Flickr", IMAGES)
+
+
 @pytest.fixture
 def nuswide(tmp_path):
-    return write(tmp_path, common_files() | label_files(traintest=False) | photos("Flickr", IMAGES))
+    return write(tmp_path, nuswide_files())
 
 
 def test_all_concepts_with_the_official_split(nuswide):

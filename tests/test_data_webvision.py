@@ -31,12 +31,16 @@ def engine_files(engine, queries):
     return files | photos(".", [line.split()[0] for line in listed])
 
 
-@pytest.fixture
-def webvision(tmp_path):
+def webvision_files():
     files = engine_files("google", {1: (0, 2), 2: (1, 1)}) | engine_files("flickr", {1: (0, 2), 3: (2, 2)})
     files["info/synsets.txt"] = "".join(f"{synset}\n" for synset in SYNSETS)
     files["info/val_filelist.txt"] = "val000001.jpg 2\nval000002.jpg 0\n"
-    return write(tmp_path, files | photos("val_images_256", ["val000001.jpg", "val000002.jpg"]))
+    return files | photos("val_images_256", ["val000001.jpg", "val000002.jpg"])
+
+
+@pytest.fixture
+def webvision(tmp_path):
+    return write(tmp_path, webvision_files())
 
 
 def test_texts_tags_and_labels(webvision):

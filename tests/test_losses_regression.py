@@ -146,17 +146,6 @@ def test_learning_reaches_the_targets(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
-def test_errors(loss):
-    outputs, targets, positives = draw([0, 1, 2], images=3)
-    with pytest.raises(ValueError, match="one width"):
-        loss(outputs[:, :4], targets, positives)
-    with pytest.raises(ValueError, match="one shape"):
-        loss(outputs[:2], targets, positives)
-    with pytest.raises(ValueError, match="no True entry"):
-        loss(outputs, targets, torch.zeros_like(positives))
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
 def test_texts_of_one_picture_are_no_negatives(loss):
     """Two equal texts of picture 0: counted as positives twice, as negatives never."""
     outputs, targets, _ = draw([0, 1], images=2)

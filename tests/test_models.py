@@ -3,7 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from lib.evaluation import evaluate
 from lib.models import (
     CCA,
     CrossAttention,
@@ -11,12 +13,17 @@ from lib.models import (
     JointEmbedding,
     PooledBranch,
     Projection,
+    RetrievalModel,
+    Tokens,
     cross_attention_similarity,
     last_pool,
     max_pool,
     mean_pool,
 )
 from lib.models.gru import GRUEncoder
+from lib.models.interface import retrieval_model
+from lib.systems.a3vse import A3VSE
+from lib.training import Pairs, validate
 
 POOLINGS = {"mean": mean_pool, "max": max_pool, "last": last_pool, "generalized": GeneralizedPooling()}
 
@@ -151,6 +158,59 @@ def test_cca_names_bad_input():
         CCA(dim=5).fit(torch.zeros(9, 4), torch.zeros(9, 4))
 
 
+def cca_sides(cca, images, texts):
+    return cca.encode_images(images), cca.encode_sentences(texts)
+
+
+def test_cca_is_a_model_like_the_others(tmp_path):
+    torch.manual_seed(0)
+    images, texts = torch.randn(40, 7), torch.randn(40, 5)
+    cca = CCA(3).fit(images, texts)
+    pairs = Pairs(images, texts, torch.arange(40))
+    scores = validate(cca, pairs, device="cpu")
+    assert scores.as_dict() == evaluate(*cca_sides(cca, images, texts), pairs.image_of_text).as_dict()
+    assert scores.as_dict()["rsum"] > 200  # learned by heart
+    left, right = cca_sides(cca, images, texts)
+    torch.testing.assert_close(cca(images, texts), F.cosine_similarity(left[:, None], right, dim=-1))
+    torch.save(cca.state_dict(), tmp_path / "cca.pt")
+    again = CCA(3)
+    again.load_state_dict(torch.load(tmp_path / "cca.pt", weights_only=True))
+    assert torch.equal(again(images, texts), cca(images, texts))
+    again.fit(images + 1, texts)  # what it was loaded from stays
+    assert not torch.equal(again.image_mean, cca.image_mean)
+    inside = torch.nn.ModuleList([CCA(3)])
+    inside.load_state_dict(torch.nn.ModuleList([cca]).state_dict())
+    assert torch.equal(inside[0].correlations, cca.correlations)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        CCA(3).load_state_dict({})
+
+
+def test_cca_says_what_it_lacks():
+    with pytest.raises(RuntimeError, match="call fit"):
+        CCA(3).encode_images(torch.zeros(2, 7))
+    with pytest.raises(TypeError, match="CCA takes vectors of texts"):
+        CCA(3).encode_sentences(Tokens(torch.ones(2, 3, dtype=torch.long), torch.tensor([3, 2])))
+    with pytest.raises(TypeError, match="ends in GELU"):
+        CCA(3).fit(torch.randn(9, 4), torch.randn(9, 4)).put_into(nn.Sequential(nn.GELU()), Projection(4, 3))
+
+
+def test_cross_attention_says_that_it_reads_words():
+    _, _, (model, regions, _) = small_models()
+    with pytest.raises(TypeError, match=r"CrossAttention reads Tokens .* not vectors \(5, 6\)"):
+        model(regions, torch.randn(5, 6))
+
+
+def test_every_model_has_the_protocol():
+    models = [model for model, *_ in small_models()] + [CCA(2), A3VSE(12, 6, 16)]
+    assert all(isinstance(model, RetrievalModel) and isinstance(model, nn.Module) for model in models)
+    assert not isinstance(Projection(3, 2), RetrievalModel)
+    for model in models:
+        assert retrieval_model(model) is model
+    message = "Projection cannot be asked for embeddings: it lacks encode_images and encode_sentences"
+    with pytest.raises(TypeError, match=message):
+        validate(Projection(3, 2), Pairs(torch.zeros(2, 3), torch.zeros(2, 3), torch.arange(2)), device="cpu")
+
+
 def small_models():
     torch.manual_seed(0)
     tokens, lengths = torch.randint(1, 20, (5, 7)), torch.tensor([7, 1, 4, 2, 6])
@@ -160,22 +220,14 @@ def small_models():
             PooledBranch(Projection(12, 16), GeneralizedPooling()), PooledBranch(GRUEncoder(20, 6, 16), last_pool)
         ),
         regions,
-        (tokens, lengths),
+        Tokens(tokens, lengths),
     )
     yield JointEmbedding(Projection(12, 16, hidden=8), Projection(6, 16)), regions[:, 0], torch.randn(5, 6)
-    yield CrossAttention(Projection(12, 16), GRUEncoder(20, 6, 16, bidirectional=True)), regions, (tokens, lengths)
-
-
-@pytest.mark.parametrize("case", range(3))
-def test_an_embedding_does_not_depend_on_batch_mates(case):
-    model, images, texts = list(small_models())[case]
-    model.eval()
-    together = model(images, texts)
-    assert together.shape == (len(images), 5)
-    assert (together.abs() <= 1 + 1e-5).all()
-    for t in range(5):
-        one = (texts[0][t : t + 1], texts[1][t : t + 1]) if isinstance(texts, tuple) else texts[t : t + 1]
-        torch.testing.assert_close(model(images[1:2], one), together[1:2, t : t + 1])
+    yield (
+        CrossAttention(Projection(12, 16), GRUEncoder(20, 6, 16, bidirectional=True)),
+        regions,
+        Tokens(tokens, lengths),
+    )
 
 
 def test_tag_branch():

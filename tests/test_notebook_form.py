@@ -6,6 +6,7 @@ import copy
 import io
 import re
 import tokenize
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 PARAMETERS = {"corpus", "seeds", "device", "out_dir"}
 CODE_CELLS, LINES, WORDS, BYTES, PIXELS = (25, 45), 40, (1_500, 3_000), 300_000, 1_000
+SAME_NAME = 5  # helpers of one name in more than one notebook; what notebooks share is library
 HEADER = {  # what the first cell must say, and the words by which it is recognised
     "the question": r"question",
     "what one will be able to do": r"able to",
@@ -120,6 +122,19 @@ def trace_problems(nb) -> list[str]:
     return problems
 
 
+def helpers(nb) -> set[str]:
+    """Names of the functions, methods and classes that a notebook defines, special methods left out."""
+    nodes = [node for cell in notebook.code_cells(nb) for node in ast.walk(ast.parse(cell.source))]
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return {node.name for node in nodes if isinstance(node, kinds) and not node.name.startswith("__")}
+
+
+def of_one_name(notebooks) -> list[str]:
+    """Names that helpers of more than one notebook have."""
+    counts = Counter(name for nb in notebooks for name in helpers(nb))
+    return sorted(name for name, count in counts.items() if count > 1)
+
+
 CHECKS = [head_problems, parameter_problems, length_problems, end_problems, output_problems, trace_problems]
 
 
@@ -148,6 +163,11 @@ def test_file_is_small_and_its_outputs_are_not_wrong(path):
 def test_every_name_of_lib_that_a_notebook_uses_exists(path):
     cells = notebook.code_cells(notebook.read(path))
     assert reached(names_in("\n".join(notebook.plain_python(cell.source) for cell in cells)))
+
+
+def test_what_notebooks_share_is_library():
+    shared = of_one_name([notebook.read(path) for path in NOTEBOOKS])
+    assert len(shared) <= SAME_NAME, f"several notebooks define {shared}: move what is the same to lib"
 
 
 # ------------------------------------------------------------------------------------------------ the checks bite
@@ -257,3 +277,11 @@ def test_the_checks_bite(good, how, message):
     spoil(good, how)
     problems = all_problems(good)
     assert any(re.search(message, problem) for problem in problems), problems
+
+
+def test_helpers_of_one_name_are_found(good):
+    other = copy.deepcopy(good)
+    good.cells[2].source = "class Run:\n    def __init__(self): ...\n    def score(self): ...\n\ndef record(): ..."
+    other.cells[2].source = "class Search:\n    def __init__(self): ...\n    def score(self): ...\n\nrecord = 3"
+    assert of_one_name([good, other]) == ["score"]
+    assert of_one_name([good, good]) == ["Run", "record", "score"]

@@ -37,6 +37,7 @@ NOT_IMPORTED = {
     "onnx": "torch.onnx.export writes with it",
     "onnxscript": "torch.onnx.export translates with it",
     "pytest-timeout": "the setting `timeout` in pyproject.toml",
+    "mypy": "python -m lib lint",
     "ruff": "make lint",
 }
 

@@ -134,12 +134,6 @@ def test_training_repeats_itself(generators):
     assert torch.equal(run(), run())
 
 
-def test_an_embedding_does_not_depend_on_its_batch():
-    model, items = network(), toy()
-    model.eval()
-    torch.testing.assert_close(embed(model, items)[0], embed(model, items, batch_size=1)[0])
-
-
 @pytest.mark.parametrize("bits", [16, 64])
 def test_a_hash_layer_keeps_what_was_learned(bits):
     train, val, model = toy(), toy(1), network()

@@ -7,7 +7,7 @@ exceptions and warnings, messages of assertions, prints, texts of the command li
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _NEVER = {"ctx", "kind", "returns", "simple", "type_comment", "type_ignores", "type_params"}
 _TEXTS = {"description", "epilog", "help", "metavar"}  # keyword arguments that the command line shows
@@ -15,10 +15,10 @@ _SPEAKS = ("Error", "Exception", "Warning")  # a call whose name ends so makes a
 _MARKS = {"ClassVar", "InitVar", "KW_ONLY"}  # annotations that change what a dataclass does
 
 
-def code_hash(nodes: list[ast.AST], spoken: bool) -> str:
+def code_hash(nodes: Sequence[ast.AST], spoken: bool) -> str:
     """Return 16 hex digits that are equal where these nodes compute the same; with `spoken` say the same, too."""
     parts: list[str] = []
-    _write(counted(nodes, spoken), parts, spoken)
+    _write(counted(list(nodes), spoken), parts, spoken)
     return hashlib.sha256("\x00".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -84,7 +84,7 @@ def _joined(values: list[ast.expr]) -> list:
     parts: list = []
     for value in values:
         if isinstance(value, ast.Constant) and parts and isinstance(parts[-1], str):
-            parts[-1] += value.value
+            parts[-1] += str(value.value)
         else:
             parts.append(value.value if isinstance(value, ast.Constant) else value)
     return [part for part in parts if part != ""]

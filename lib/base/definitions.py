@@ -67,7 +67,8 @@ def reached(
     Raises:
         ValueError: a name is not in lib.
     """
-    library, found = _Library(root), {}
+    library = _Library(root)
+    found: dict[str, str] = {}
     waiting = [place for name in sorted(set(names)) for place in library.places(name, strict)]
     seen, chosen = set(), set(chosen)
     while waiting:
@@ -163,9 +164,11 @@ def _table(node: ast.stmt) -> dict[str, str] | None:
         return None
     texts = [part.value if isinstance(part, ast.Constant) else None for part in [*value.keys, *value.values]]
     keys, entries = texts[: len(value.keys)], texts[len(value.keys) :]
-    if not all(isinstance(text, str) for text in texts) or not all(map(_ENTRY.fullmatch, entries)):
+    table = {key: entry for key, entry in zip(keys, entries, strict=True) if isinstance(key, str)}
+    found = {key: entry for key, entry in table.items() if isinstance(entry, str) and _ENTRY.fullmatch(entry)}
+    if len(found) < len(keys):
         return None
-    return {key: entry.replace(":", ".") for key, entry in zip(keys, entries, strict=True)}
+    return {key: entry.replace(":", ".") for key, entry in found.items()}
 
 
 class _Library:
@@ -196,6 +199,12 @@ class _Library:
             self.yaml[name] = None if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
         return self.yaml[name]
 
+    def _there(self, name: str) -> _Module:
+        module = self.module(name)
+        if module is None:
+            raise ValueError(f"{name} is not a module of lib in {self.root}")
+        return module
+
     def places(self, dotted: str, strict: bool = False, seen: frozenset = frozenset()) -> Iterator[Place]:
         """The definitions that a dotted name stands for; none for what is not in lib, ValueError if `strict`."""
         at, *rest = dotted.removesuffix(".").split(".")
@@ -204,7 +213,7 @@ class _Library:
                 raise ValueError(f"{dotted} is not a name of lib in {self.root}")
             return
         while rest:
-            module, name = self.module(at), rest.pop(0)
+            module, name = self._there(at), rest.pop(0)
             if dotted.endswith(".") and (not rest and self.module(f"{at}.{name}") is None):
                 break  # `from at import name`: only the statements of `at` run
             imported = module.imports.get(name, set()) - {f"{at}.{name}"}  # a package may import its own modules
@@ -230,14 +239,14 @@ class _Library:
 
     def whole(self, name: str, seen: frozenset = frozenset()) -> Iterator[Place]:
         """Everything that a module defines or imports from lib."""
-        module = self.module(name)
+        module = self._there(name)
         yield from ((name, key) for key in module.definitions)
         for target in sorted(target for targets in module.imports.values() for target in targets):
             yield from self.places(target, seen=seen)
 
     def next(self, place: Place, chosen: set[str]) -> list[Place]:
         """The definitions that one uses directly."""
-        module, key = self.module(place[0]), place[1]
+        module, key = self._there(place[0]), place[1]
         if "[" in key:  # an entry of a table
             table, _, entry = key[:-1].partition("[")
             return list(self.places(module.tables[table][entry]))
@@ -255,16 +264,16 @@ class _Library:
             found += self._named(text)
         near = {*direct, *(far for p in direct if "[" not in p[1] for far in self._direct(p))}
         for of, table in sorted(near):
-            entries = self.module(of).tables.get(table, ())
+            entries = self._there(of).tables.get(table, ())
             found += [(of, f"{table}[{entry}]") for entry in entries if entry in used.texts]
         return found
 
     def _direct(self, place: Place) -> list[Place]:
         """What the names in a definition stand for."""
         if place not in self.direct:
-            definition = self.module(place[0]).definitions[place[1]]
+            definition = self._there(place[0]).definitions[place[1]]
             is_table = place[1] in definition.module.tables
-            names = () if is_table else sorted(definition.uses.names)
+            names = [] if is_table else sorted(definition.uses.names)
             self.direct[place] = [p for name in names for p in self.places(name)]
         return self.direct[place]
 
@@ -283,7 +292,7 @@ class _Library:
 
     def hashes(self, place: Place, spoken: bool) -> dict[str, str]:
         """Name and hash of a definition, and of the table in a YAML file beside its module; {} for no statements."""
-        module, key = self.module(place[0]), place[1]
+        module, key = self._there(place[0]), place[1]
         found = {}
         if digits := self.beside(place[0]):
             found[f"{place[0]}.yaml"] = digits
@@ -301,8 +310,8 @@ class _Library:
             for target in sorted(definition.module.imports.get(name, ())):
                 places = [] if self.module(target) else sorted(".".join(p) for p in self.places(target))
                 means.append(f"{name} {places or target}")
-        means = tuple(means)
-        if (spoken, means) not in definition.hashes:
+        key = spoken, tuple(means)
+        if key not in definition.hashes:
             text = "\n".join([code_hash(definition.nodes, spoken), *means])
-            definition.hashes[spoken, means] = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return definition.hashes[spoken, means]
+            definition.hashes[key] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return definition.hashes[key]

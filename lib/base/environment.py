@@ -19,6 +19,7 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 SUPPORTED = "Python 3.11, 3.12 or 3.13"
 NEEDED = 9e9  # bytes of disk for a new environment with PyTorch for NVIDIA GPUs
 UNFINISHED = "unfinished"  # what the stamp holds while the installation is under way
+ENTERED = "LIB_ENTERED"  # the variable that tells the interpreter of .venv that it was started for this
 WINDOWS = sys.platform == "win32"
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
@@ -43,10 +44,16 @@ def enter(arguments: list[str], root: Path = ROOT) -> None:
         if not _python_of(venv).exists():
             make(venv)
         _go_on_in(venv, arguments)
+    os.environ.pop(ENTERED, None)
     if not is_supported(sys.version_info[:2]):
         raise NotReady(f".venv has {_version()}, this project needs {SUPPORTED}: delete the folder .venv and try again")
     if not is_ready(root):
         install(root)
+
+
+def is_made(root: Path = ROOT) -> bool:
+    """Whether there is an environment at all, so that `enter` has nothing large to install."""
+    return not (root / "requirements.lock").is_file() or _python_of(root / ".venv").exists() or not missing(root)
 
 
 def is_ready(root: Path = ROOT) -> bool:
@@ -200,10 +207,10 @@ def _supported_python() -> list[str]:
 
 def _go_on_in(venv: Path, arguments: list[str]) -> None:
     """Run the command in the environment; this process becomes it, or ends with its exit code."""
-    if os.environ.get("LIB_ENTERED") == str(venv):
+    if os.environ.get(ENTERED) == str(venv):
         raise NotReady(f"the environment in {venv} is damaged: delete this folder and try again")
     # UTF-8 for all files and streams, of this process and of those that it starts: Windows has another default
-    variables = {**os.environ, "LIB_ENTERED": str(venv), "PYTHONUTF8": "1"}
+    variables = {**os.environ, ENTERED: str(venv), "PYTHONUTF8": "1"}
     command = [str(_python_of(venv)), "-m", "lib", *arguments]
     sys.stdout.flush()
     if not WINDOWS:
@@ -220,8 +227,8 @@ def _python_of(venv: Path) -> Path:
 
 
 def _fails(command: list[str], quiet: bool = False) -> bool:
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} if quiet else {}
-    return subprocess.call(command, **silent) != 0
+    to = subprocess.DEVNULL if quiet else None
+    return subprocess.call(command, stdout=to, stderr=to) != 0
 
 
 def _version() -> str:

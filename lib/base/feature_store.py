@@ -38,7 +38,9 @@ class FeatureStore:
 
     def refresh(self) -> None:
         """Read what is on disk now; RuntimeError naming the folder where it is damaged."""
-        self.shape, self.dtype, self.keys, self.row_of = None, None, _key_array([]), {}
+        self.shape: tuple[int, ...] | None = None  # of a row; None before there is one
+        self.dtype = np.dtype(np.float32)
+        self.keys, self.row_of = _key_array([]), {}
         if not self._keys.exists():
             return
         try:
@@ -60,7 +62,7 @@ class FeatureStore:
 
     @property
     def _row_bytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return int(np.prod(self.shape or (), dtype=np.int64)) * self.dtype.itemsize
 
     def get(self, fingerprints: Sequence[str], compute: Compute) -> np.ndarray:
         """Rows (N, *shape) in the order asked for, read-only; `compute` is called for those that are not there.
@@ -81,7 +83,7 @@ class FeatureStore:
     def _read(self, fingerprints: Sequence[str]) -> np.ndarray:
         """A memory map where the rows lie one behind the other in that order, as those of a corpus do; else a copy."""
         wanted = _key_array(map(_key, fingerprints))
-        stored = np.memmap(self._rows, self.dtype, "r", shape=(len(self.keys), *self.shape))
+        stored = np.memmap(self._rows, self.dtype, "r", shape=(len(self.keys), *(self.shape or ())))
         for start in np.flatnonzero((self.keys == wanted[0]).all(1)):
             if np.array_equal(self.keys[start : start + len(wanted)], wanted):
                 return stored[start : start + len(wanted)]

@@ -80,9 +80,8 @@ class _Walk:
             if isinstance(value, ast.ClassDef):  # names of its body are not seen from its methods
                 scopes = [*scopes, imports_of(value.body, self.package)]
             for _, part in counted_fields(value, spoken=False):
-                self.found.texts |= (
-                    {p for p in part if isinstance(p, str)} if isinstance(value, ast.JoinedStr) else set()
-                )
+                if isinstance(value, ast.JoinedStr) and isinstance(part, list):
+                    self.found.texts |= {p for p in part if isinstance(p, str)}
                 self.visit(part, scopes)
 
     def _name(self, node: ast.expr, scopes: list[Scope]) -> None:

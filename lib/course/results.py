@@ -60,7 +60,8 @@ class Results:
         scores = [validate(model, pairs["test"], device=self.device) for model in models]
         reached, said = None, ""
         if "val" in pairs:
-            reached = np.mean([validate(model, pairs["val"], device=self.device).as_dict()["rsum"] for model in models])
+            on_val = [validate(model, pairs["val"], device=self.device).as_dict()["rsum"] for model in models]
+            reached = float(np.mean(on_val))
             said = f"validation {reached:6.1f}"
         self.measured[method] = list(models), pairs
         self.add(method, scores, setting, reached)

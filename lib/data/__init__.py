@@ -34,7 +34,27 @@ def load(name: str, root: str | Path | None = None, *, annotated: float = 1.0, s
     of the training pictures that keep their captions, see `Corpus.annotate`; `seed` is for that and for whatever else
     the adapter draws.
 
-    Raises ValueError for an unknown name or option, naming the known ones.
+    Raises:
+        ValueError: an unknown name or option; the message names the known ones.
+        FileNotFoundError: the files are not there; the message says how to get them.
+
+    Example:
+        Two pictures and the texts beside them, in any folder:
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from lib.data import load
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> for colour in ("red", "blue"):
+        ...     Image.new("RGB", (32, 32), colour).save(Path(folder.name, f"{colour}.png"))
+        ...     _ = Path(folder.name, f"{colour}.txt").write_text(f"a {colour} square #colour")
+        >>> corpus = load("folder", folder.name, val=0, test=0)
+        >>> corpus
+        Corpus folder: 2 images (2 train); 2 captions, 2 tags, no labels; not stated: find out before you use it
+        >>> corpus.captions[0], corpus.tags[0], corpus.images[0].size
+        (['a blue square #colour'], ['colour'], (32, 32))
+        >>> folder.cleanup()
     """
     if name not in CORPORA:
         raise ValueError(f"unknown corpus {name!r}; known: {', '.join(sorted(CORPORA))}")

@@ -77,7 +77,10 @@ class ImageList(ImageSequence):
         return len(self.rows)
 
     def open(self, row: int) -> Image.Image:
-        """The image of a row; TypeError where the sequence gives something else than PIL images."""
+        """A copy of the image of a row in RGB; TypeError where the sequence gives something else than PIL images."""
+        return self._as_given(row).convert("RGB")
+
+    def _as_given(self, row: int) -> Image.Image:
         image = self.images[self.rows[row]]
         if not isinstance(image, Image.Image):
             raise TypeError(f"image {row} is of type {type(image).__name__}, not a PIL image; for files: ImageFiles")
@@ -87,7 +90,7 @@ class ImageList(ImageSequence):
         """SHA-256 (hexadecimal) of mode, size and pixels."""
         if hasattr(self.images, "fingerprint"):
             return self.images.fingerprint(self.rows[row])
-        image = self.open(row)
+        image = self._as_given(row)
         if image.mode in ("P", "PA") or "transparency" in image.info:  # the pixels alone do not say what is seen
             image = image.convert("RGBA")
         return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()

@@ -5,7 +5,7 @@ frequencies against their median); the same photo after scaling or recompression
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,6 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lib.data.corpus import Corpus
+from lib.data.images import Images
 
 CHUNKS = 4  # of 16 bits
 # Measured on the 8,091 photos of Flickr8k. A photo and itself at JPEG quality 30, or at half size, are at most 2 bits
@@ -37,7 +38,7 @@ def flickr_id(image_id: str) -> str | None:
     return found[1] if found else None
 
 
-def perceptual_hashes(images: Sequence, threads: int = 4, progress: bool = True) -> tuple[np.ndarray, list[int]]:
+def perceptual_hashes(images: Images, threads: int = 4, progress: bool = True) -> tuple[np.ndarray, list[int]]:
     """Hashes (N,) uint64 of pictures, and the positions of those that could not be read (their hash is 0)."""
     import imagehash
 
@@ -132,9 +133,10 @@ def shared_ids(train: Iterable[str], test: Iterable[str], id_of: Callable[[str],
     """Pairs (P, 2) int64 of positions of the same photo in two lists of image ids; ids that give None match nothing."""
     place_of: dict[str, list[int]] = {}
     for j, image_id in enumerate(test):
-        place_of.setdefault(id_of(image_id), []).append(j)
-    place_of.pop(None, None)
-    pairs = [(i, j) for i, image_id in enumerate(train) for j in place_of.get(id_of(image_id), ())]
+        if (photo := id_of(image_id)) is not None:
+            place_of.setdefault(photo, []).append(j)
+    found = ((i, id_of(image_id)) for i, image_id in enumerate(train))
+    pairs = [(i, j) for i, photo in found if photo is not None for j in place_of.get(photo, ())]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 

@@ -131,21 +131,21 @@ def dropped(n: int, ratio: float, seed: int = 0) -> np.ndarray:
     return np.sort(_Draw("dropped_tags", seed).order(n)[: _count(ratio, n)])
 
 
-def spurious(image_of_tag: Sequence[int], words: Sequence[str], ratio: float, seed: int = 0) -> np.ndarray:
+def spurious(image_of_tag: Sequence[int] | np.ndarray, words: Sequence[str], ratio: float, seed: int = 0) -> np.ndarray:
     """Pairs (round(ratio * n), 2) int64 of a tag whose image gets one more, and a tag whose word it gets.
 
     Words are drawn as often as other images have them, so common words are common noise; an image never gets a word
     twice, and one with many tags gets more. Raises ValueError where an image has all words there are.
     """
-    image_of_tag, n = np.asarray(image_of_tag), len(words)
+    images, n = np.asarray(image_of_tag), len(words)
     draw = _Draw("spurious_tags", seed)
     targets = draw.order(n)[: _count(ratio, n)]
     all_words = set(words)
     words_of: dict[int, set[str]] = {}
-    for image, word in zip(image_of_tag.tolist(), words, strict=True):
+    for image, word in zip(images.tolist(), words, strict=True):
         words_of.setdefault(image, set()).add(word)
     origins = np.empty_like(targets)
-    for row, image in enumerate(image_of_tag[targets].tolist()):
+    for row, image in enumerate(images[targets].tolist()):
         if words_of[image] == all_words:
             raise ValueError(f"image {image} has all words of the corpus already: no spurious tag is left for it")
         origin = draw.integer(n)

@@ -26,13 +26,21 @@ def agreement(
 ) -> Agreement:
     """Rank correlation of a model's similarities with what people said of the same pairs.
 
-    similarity: (N,) of each pair, or (N, J) where it differs by judge. scores: (N, J), every score of a pair is a
-    judgement of its own, as in SPICE (Anderson et al. 2016) and CLIPScore (Hessel et al. 2021). They report variant
-    "c" for the Flickr8k experts, without the pairs whose caption is one of the image's own (5,664 pairs, 16,992
-    judgements), and variant "b" for the crowd's share of yes (47,830 pairs, own captions included).
-    image_ids: (N,) images are drawn `n` times with replacement, each with all its pairs.
+    Every score of a pair is a judgement of its own, as in SPICE (Anderson et al. 2016) and CLIPScore (Hessel et al.
+    2021). They report variant "c" for the Flickr8k experts, without the pairs whose caption is one of the image's own
+    (5,664 pairs, 16,992 judgements), and variant "b" for the crowd's share of yes (47,830 pairs, own captions
+    included).
 
-    Raises ValueError where the parts do not fit, for another variant, and where one side has a single value.
+    Args:
+        similarity: (N,) of each pair, or (N, J) where it differs by judge.
+        scores: (N, J) of the J judges.
+        image_ids: (N,) images are drawn with replacement, each with all its pairs.
+        variant: of Kendall's tau, "b" or "c".
+        n: draws of the images.
+        seed: of the draws.
+
+    Raises:
+        ValueError: the parts do not fit, another variant, or one side has a single value.
     """
     from scipy.stats import kendalltau
 

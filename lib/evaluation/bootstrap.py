@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -40,17 +41,21 @@ def paired_bootstrap(
 ) -> Difference:
     """Difference a - b of a metric, with its interval and p-value from resampling the test images.
 
-    scores_a, scores_b: scores of two systems on the same test set, one or one per training seed. The metric is
-    averaged over the seeds inside each resample: the interval is about the test images, not about the seeds.
-    metric: a key of `Scores.as_dict`; or r1, r5, r10, medr, meanr for the mean of both directions.
-    n: resamples. level: of the interval.
-
     A query image is drawn together with all its texts, because they are not independent. The galleries, and
     so the ranks, stay as they are; with folds, images are drawn within each fold. p is twice the share of
     resamples on the other side of zero or on it, the data counted as one resample more (Efron and Tibshirani,
     "An Introduction to the Bootstrap", 1993).
 
-    Raises ValueError for an unknown metric and for scores of different test sets or protocols.
+    Args:
+        scores_a, scores_b: scores of two systems on the same test set, one or one per training seed. The metric is
+            averaged over the seeds inside each resample: the interval is about the test images, not about the seeds.
+        metric: a key of `Scores.as_dict`; or r1, r5, r10, medr, meanr for the mean of both directions.
+        n: resamples.
+        level: of the interval.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: an unknown metric, or scores of different test sets or protocols.
     """
     a, b = ([scores] if isinstance(scores, Scores) else list(scores) for scores in (scores_a, scores_b))
     _check_same_test(a, b)
@@ -92,8 +97,9 @@ class _Average:
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """Weights (R, U), how often each image was drawn, to the signed sum of averages (R,)."""
         if self.median:
-            return sum(sign * _weighted_median(values, self.image, weights) for sign, values in self.systems)
-        values = sum(sign * values for sign, values in self.systems)
+            medians = [sign * _weighted_median(values, self.image, weights) for sign, values in self.systems]
+            return reduce(np.add, medians)
+        values = reduce(np.add, [sign * values for sign, values in self.systems])
         sums = np.bincount(self.image, values, minlength=len(self.queries_of_image))
         return weights @ sums / (weights @ self.queries_of_image)
 

@@ -15,9 +15,11 @@ from lib.evaluation.labels import mean_average_precision
 class CategoryProtocol:
     """Who is asked and who may answer; an item is never in the database that is asked for it.
 
-    name: of the protocol. training_in_database: the database is everything but the test items, training items included
-    (the protocol of DCMH and its successors, CRCGS among them, which flatters a model that has seen the answers);
-    else it holds test items only: they are cut into two halves at random, and each half is searched by the other.
+    Attributes:
+        name: of the protocol.
+        training_in_database: the database is everything but the test items, training items included (the protocol of
+            DCMH and its successors, CRCGS among them, which flatters a model that has seen the answers); else it holds
+            test items only: they are cut into two halves at random, and each half is searched by the other.
     """
 
     name: str
@@ -48,7 +50,11 @@ CLEAN = CategoryProtocol("clean", training_in_database=False)
 class CategoryScores:
     """Average precision of every query in both directions, fractions; NaN where nothing in the database is relevant.
 
-    i2t: (Q,) images ask for texts, t2i: (Q,) texts ask for images; row i of both is the same item.
+    Attributes:
+        i2t: (Q,) images ask for texts.
+        t2i: (Q,) texts ask for images; row i of both is the same item.
+        protocol: who was asked, and who could answer.
+        k: the first so many count; None for the whole ranking.
     """
 
     i2t: np.ndarray
@@ -63,8 +69,8 @@ class CategoryScores:
 
 
 def evaluate_categories(
-    images: Tensor,
-    texts: Tensor,
+    images: Tensor | np.ndarray,
+    texts: Tensor | np.ndarray,
     labels: np.ndarray,
     split: np.ndarray,
     protocol: CategoryProtocol = CLEAN,
@@ -75,13 +81,18 @@ def evaluate_categories(
 ) -> CategoryScores:
     """Mean average precision of both directions, whole ranking or first k (at most the database).
 
-    images, texts: (N, D) features or (N, K) numbers whose signs are bits (`codes`), row i of both being one item.
-    labels: (N, C) bool. split: (N,) names. Features are compared by cosine, codes by Hamming distance.
+    Args:
+        images, texts: (N, D) features or (N, K) numbers whose signs are bits, row i of both being one item.
+        labels: (N, C) bool.
+        split: (N,) names.
+        protocol: who is asked, and who may answer.
+        queries: the split that is asked for.
+        k: the first so many count; None for the whole ranking.
+        codes: compare the bits by Hamming distance; else the features by cosine.
     """
     values = {"i2t": np.full(len(split), np.nan), "t2i": np.full(len(split), np.nan)}
+    images, texts = (pack(images), pack(texts)) if codes else (images, texts)
     sides = {"i2t": (images, texts), "t2i": (texts, images)}
-    if codes:
-        sides = {direction: tuple(pack(side) for side in pair) for direction, pair in sides.items()}
     asked = []
     for rows, database in protocol.rounds(split, queries):
         asked.append(rows)
@@ -101,10 +112,15 @@ def paired_map_difference(
 ) -> Difference:
     """Difference a - b of the mean mAP of both directions in points (hundredths), with its bootstrap interval.
 
-    a, b: scores of two systems, one a training seed; they are averaged over the seeds first, so that the interval is
-    about the test items. An item's picture and text are drawn together. p: as in `paired_bootstrap`.
+    An item's picture and text are drawn together; p is that of `paired_bootstrap`.
 
-    Raises ValueError for scores of different protocols, cuts or items.
+    Args:
+        a, b: scores of two systems, one a training seed; they are averaged over the seeds first, so that the interval
+            is about the test items.
+        n, level, seed: as for `paired_bootstrap`.
+
+    Raises:
+        ValueError: scores of different protocols, cuts or items.
     """
     if {(s.protocol, s.k, len(s.i2t)) for s in [*a, *b]} != {(a[0].protocol, a[0].k, len(a[0].i2t))}:
         raise ValueError("scores of different tests: " + " | ".join(sorted({str(s.protocol) for s in [*a, *b]})))

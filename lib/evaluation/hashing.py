@@ -19,7 +19,8 @@ def pack(codes: Tensor | np.ndarray) -> np.ndarray:
 
     Words have 16, 32 or 64 bits, the most that divide K: 16 bits take 2 bytes an item, 128 bits two words of 8.
 
-    Raises ValueError where K is no multiple of 16 or an entry is NaN.
+    Raises:
+        ValueError: K is no multiple of 16, or an entry is NaN.
     """
     codes = np.asarray(codes.detach().cpu() if isinstance(codes, Tensor) else codes)
     if codes.ndim != 2 or codes.shape[1] % 16 or not codes.shape[1]:
@@ -50,7 +51,8 @@ def hamming_search(queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np
 
     Exact; of equal distances the lower row comes first. Beside the gallery, memory is one tile of it.
 
-    Raises ValueError for codes of different lengths or k above G.
+    Raises:
+        ValueError: codes of different lengths, or k above G.
     """
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k must be from 1 to the {len(gallery):,} codes of the gallery, not {k}")
@@ -87,7 +89,10 @@ def hamming_search(queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np
 class HammingRanking:
     """How many gallery items, and how many relevant ones, lie at each distance from each query.
 
-    items, relevant: (Q, K + 1) int64. Fractions throughout; a query without a relevant item has NaN.
+    Fractions throughout; a query without a relevant item has NaN.
+
+    Attributes:
+        items, relevant: (Q, K + 1) int64.
     """
 
     items: np.ndarray
@@ -103,7 +108,7 @@ class HammingRanking:
                 raise ValueError(
                     f"{name} labels must be bool ({len(codes)}, labels), not {labels.dtype} {labels.shape}"
                 )
-        step, counts = max(1, COUNT_TILE // len(gallery)), []
+        step, tiles = max(1, COUNT_TILE // len(gallery)), []
         gallery_labels = gallery_labels.T.astype(np.float32)
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
@@ -111,8 +116,8 @@ class HammingRanking:
             relevant = query_labels[part].astype(np.float32) @ gallery_labels > 0
             cell = np.arange(len(distances))[:, None] * levels + distances
             cell = cell * 2 + relevant
-            counts.append(np.bincount(cell.ravel(), minlength=2 * levels * len(distances)).reshape(-1, levels, 2))
-        counts = np.concatenate(counts)
+            tiles.append(np.bincount(cell.ravel(), minlength=2 * levels * len(distances)).reshape(-1, levels, 2))
+        counts = np.concatenate(tiles)
         return cls(counts.sum(2), counts[:, :, 1])
 
     def average_precision(self, k: int | None = None) -> np.ndarray:

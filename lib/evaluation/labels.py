@@ -32,7 +32,9 @@ Measure = Callable[[Tensor, Tensor, Tensor], Tensor]  # relevance, gain (q, G), 
 class MeanOverQueries(float):
     """A mean that remembers what it is the mean of.
 
-    per_query: (Q,) float64, NaN for a query without a relevant item. excluded: number of those queries.
+    Attributes:
+        per_query: (Q,) float64, NaN for a query without a relevant item.
+        excluded: number of those queries.
     """
 
     per_query: np.ndarray
@@ -59,13 +61,22 @@ def mean_average_precision(
 ) -> MeanOverQueries:
     """Mean over queries of the average precision of the whole ranking or of its first k, as a fraction.
 
-    queries: (Q, D), gallery: (G, D), any floating type; query_labels: (Q, C), gallery_labels: (G, C) bool.
     A query's average precision is the sum of the precisions at the places of relevant items, divided by
     min(k, its relevant items in the gallery). Beware: much hashing code divides "mAP@k" by the relevant items
     among the first k, which never gives less. Queries without a relevant item are left out and counted in
-    `.excluded`. cosine: cosine similarity, else dot products. tile: scores held at a time.
+    `.excluded`.
 
-    Raises ValueError for shapes that do not fit, NaN in an embedding, or no relevant item for any query.
+    Args:
+        queries: (Q, D), any floating type.
+        gallery: (G, D), as the queries.
+        query_labels: (Q, C) bool.
+        gallery_labels: (G, C) bool.
+        k: the first so many count; None for the whole ranking.
+        cosine: cosine similarity, else dot products.
+        tile: scores held at a time.
+
+    Raises:
+        ValueError: shapes that do not fit, NaN in an embedding, or no relevant item for any query.
     """
     places = _places(k, len(gallery))
 
@@ -86,8 +97,14 @@ def map_at_r(
 ) -> MeanOverQueries:
     """Mean over queries of the average precision of the first R, where R items are relevant, as a fraction.
 
-    Arguments, result and errors as in `mean_average_precision`. (Musgrave et al., "A Metric Learning Reality
-    Check", ECCV 2020; for image-text retrieval Chun et al., "ECCV Caption", ECCV 2022.)
+    Musgrave et al., "A Metric Learning Reality Check", ECCV 2020; for image-text retrieval Chun et al., "ECCV
+    Caption", ECCV 2022.
+
+    Args:
+        queries, gallery, query_labels, gallery_labels, cosine, tile: as for `mean_average_precision`.
+
+    Raises:
+        ValueError: as `mean_average_precision`.
     """
 
     def measure(relevance: Tensor, gain: Tensor, relevant: Tensor) -> Tensor:
@@ -109,7 +126,12 @@ def precision_at_k(
 ) -> MeanOverQueries:
     """Mean over queries of the share of relevant items among the first k, as a fraction.
 
-    Arguments, result and errors as in `mean_average_precision`; k must not exceed the gallery.
+    Args:
+        queries, gallery, query_labels, gallery_labels, cosine, tile: as for `mean_average_precision`.
+        k: at most the gallery.
+
+    Raises:
+        ValueError: as `mean_average_precision`.
     """
     places = _places(k, len(gallery))
 

@@ -38,8 +38,8 @@ def for_each(tiles: Iterable[Tile], work: Callable[[Tile], None], device: torch.
         try:
             while not stop.is_set():
                 with lock:
-                    tile = next(remaining, stop)
-                if tile is stop:
+                    tile = next(remaining, None)
+                if tile is None:
                     return
                 work(tile)
         except BaseException:

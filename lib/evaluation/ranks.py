@@ -29,11 +29,13 @@ ScoreTile = Callable[[slice, slice | Tensor], Tensor]  # (images, texts) -> scor
 class Ranks:
     """What each query's best positive meets in its gallery; three counts per query, (Q,) int64.
 
-    higher: rivals with a higher score. tied: rivals with the same score. positives: positives with that score
-    (always 1 for a text; up to the number of its captions for an image).
-
     The order of equal scores is arbitrary, so rank and hit are expectations over all orders of the
     `tied + positives` items of equal score. Constant embeddings are thus exactly as good as a random ranking.
+
+    Attributes:
+        higher: rivals with a higher score.
+        tied: rivals with the same score.
+        positives: positives with that score (always 1 for a text; up to the number of its captions for an image).
     """
 
     higher: Tensor
@@ -82,10 +84,15 @@ def count_ranks(
 ) -> tuple[tuple[Ranks, Ranks], tuple[Ranks, Ranks] | None]:
     """Ranks of images (N,) and of texts (M,), within folds of consecutive images and, if asked, across all.
 
-    score_tile: makes the scores (I, T) of a slice of images and a slice or an index of texts; the thread's next
-    call may overwrite them. image_of_text: (M,) int64. rounding: (M,) up to which difference a score ties with that
-    of a text and its image. fold: images in a fold (`images`: one fold). tile: scores in a tile, exceeded only by
-    an image that has more captions than that.
+    Args:
+        score_tile: makes the scores (I, T) of a slice of images and a slice or an index of texts; the thread's next
+            call may overwrite them.
+        images: N.
+        image_of_text: (M,) int64.
+        rounding: (M,) up to which difference a score ties with that of a text and its image.
+        fold: images in a fold (`images`: one fold).
+        across: count across all folds as well.
+        tile: scores in a tile, exceeded only by an image that has more captions than that.
     """
     order = torch.argsort(image_of_text, stable=True)
     owner = image_of_text[order]
@@ -156,9 +163,13 @@ def _compare(
 ) -> tuple[Tensor, Tensor]:
     """Scores (I, T) above and not below the positive of each image, (2, I), and of each text, (2, T).
 
-    of_images, of_texts: score of the positive and its rounding, (I,) and (T,) each. Comparisons are written as 0.0
-    and 1.0 into a buffer (I, T): float32 sums are several times faster than sums of booleans, and exact as long as
-    a tile has fewer than 2**24 rows and columns.
+    Comparisons are written as 0.0 and 1.0 into a buffer (I, T): float32 sums are several times faster than sums of
+    booleans, and exact as long as a tile has fewer than 2**24 rows and columns.
+
+    Args:
+        scores: (I, T).
+        of_images, of_texts: score of the positive and its rounding, (I,) and (T,) each.
+        buffer: (I, T), overwritten.
     """
     (best, best_rounding), (own, own_rounding) = of_images, of_texts
     image_counts, text_counts = [], []

@@ -81,7 +81,7 @@ class MatrixScores:
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Matrix products in true float32, even if training has allowed TF32 or bfloat16 inside them."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined] # set at runtime
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:

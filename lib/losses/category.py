@@ -4,6 +4,8 @@ Features are (B, D), one row an item of the batch; labels are (B, C), several a 
 batch, so that their weights do not depend on its size.
 """
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +14,14 @@ from torch import Tensor
 def shared_labels(labels: Tensor, others: Tensor | None = None) -> Tensor:
     """Return how many labels two items share: (B, C) and (G, C) bool -> (B, G) float; `others` defaults to `labels`."""
     return labels.float() @ (labels if others is None else others).float().T
+
+
+def check_rows(**parts: Tensor) -> None:
+    """Refuse the parts of a batch by name, with a ValueError, unless all have one row for each of its items."""
+    rows = {name: len(part) for name, part in parts.items()}
+    if len(set(rows.values())) > 1:
+        found = ", ".join(f"{name} has {count}" for name, count in rows.items())
+        raise ValueError(f"row i of each part is item i of the batch, but the numbers of rows differ: {found}")
 
 
 def pair_likelihood(a: Tensor, b: Tensor, alike: Tensor, cosine: bool = True) -> Tensor:
@@ -25,7 +35,15 @@ def pair_likelihood(a: Tensor, b: Tensor, alike: Tensor, cosine: bool = True) ->
         a: (B, D) features, b: (G, D).
         alike: (B, G) bool.
         cosine: scale the features to length 1 first.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: `alike` is not (B, G).
     """
+    if alike.shape != (len(a), len(b)):
+        raise ValueError(f"alike is {tuple(alike.shape)}, not {(len(a), len(b))}: a and b have so many rows")
     if cosine:
         a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
     theta = a @ b.T / 2
@@ -34,7 +52,9 @@ def pair_likelihood(a: Tensor, b: Tensor, alike: Tensor, cosine: bool = True) ->
 
 def pair_likelihoods(images: Tensor, texts: Tensor, alike: Tensor) -> Tensor:
     """Return the sum of `pair_likelihood` within images, across and within texts; row i of both is one item."""
-    return sum(pair_likelihood(a, b, alike) for a, b in ((images, images), (images, texts), (texts, texts)))
+    check_rows(images=images, texts=texts, alike=alike)
+    sides = ((images, images), (images, texts), (texts, texts))
+    return reduce(torch.add, [pair_likelihood(a, b, alike) for a, b in sides])
 
 
 def discriminative_loss(
@@ -58,7 +78,8 @@ def discriminative_loss(
         image_logits, text_logits: (B, C) of the classifier.
         labels: (B, C) bool.
     """
-    target = labels.float()
+    check_rows(images=images, texts=texts, image_logits=image_logits, text_logits=text_logits, labels=labels)
+    target = labels.to(image_logits.dtype)
     classified = F.binary_cross_entropy_with_logits(image_logits, target)
     classified = classified + F.binary_cross_entropy_with_logits(text_logits, target)
     alike = shared_labels(labels) > 0
@@ -76,12 +97,13 @@ def projection_matching(images: Tensor, texts: Tensor, alike: Tensor) -> Tensor:
     Args:
         images, texts: (B, D) features; alike: (B, B) bool, with at least one True a row.
     """
-    total = 0.0
+    check_rows(images=images, texts=texts, alike=alike)
+    directions = []
     for a, b, same in ((images, texts, alike), (texts, images, alike.T)):
         log_p = (a @ F.normalize(b, dim=1).T).log_softmax(1)
         q = same.float() / same.sum(1, keepdim=True)
-        total = total + (log_p.exp() * (log_p - (q + 1e-8).log())).sum(1).mean()
-    return total
+        directions.append((log_p.exp() * (log_p - (q + 1e-8).log())).sum(1).mean())
+    return directions[0] + directions[1]
 
 
 def projection_classification(images: Tensor, texts: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
@@ -93,14 +115,15 @@ def projection_classification(images: Tensor, texts: Tensor, weight: Tensor, lab
     Args:
         images, texts: (B, D) features; weight: (C, D) class vectors; labels: (B, C) bool, at least one a row.
     """
-    target = labels.float() / labels.sum(1, keepdim=True)
+    check_rows(images=images, texts=texts, labels=labels)
+    target = labels.to(images.dtype) / labels.sum(1, keepdim=True)
     weight = F.normalize(weight, dim=1)
-    total = 0.0
+    directions = []
     for a, b in ((images, texts), (texts, images)):
         direction = F.normalize(b, dim=1)
         projected = (a * direction).sum(1, keepdim=True) * direction
-        total = total + F.cross_entropy(projected @ weight.T, target)
-    return total
+        directions.append(F.cross_entropy(projected @ weight.T, target))
+    return directions[0] + directions[1]
 
 
 def dcmh_loss(images: Tensor, texts: Tensor, alike: Tensor, quantisation: float = 1.0, balance: float = 1.0) -> Tensor:
@@ -112,6 +135,7 @@ def dcmh_loss(images: Tensor, texts: Tensor, alike: Tensor, quantisation: float 
     Args:
         images, texts: (B, K) real numbers whose signs are the K bits; alike: (B, B) bool.
     """
+    check_rows(images=images, texts=texts, alike=alike)
     codes = torch.sign(images + texts).detach()
     quantised = ((images - codes) ** 2).mean() + ((texts - codes) ** 2).mean()
     balanced = (images.mean(0) ** 2).mean() + (texts.mean(0) ** 2).mean()
@@ -137,6 +161,7 @@ def hash_loss(
     Args:
         images, texts: (B, D) frozen features; image_bits, text_bits: (B, K) in (-1, 1); alike: (B, B) bool.
     """
+    check_rows(images=images, texts=texts, image_bits=image_bits, text_bits=text_bits, alike=alike)
     centre, bits = F.normalize(images + texts, dim=1), image_bits + text_bits
     direction = F.normalize(bits, dim=1)
     kept = ((centre @ centre.T - direction @ direction.T) / 2).square().sum(1).mean()

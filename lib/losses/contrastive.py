@@ -38,6 +38,15 @@ def info_nce(
 
     Raises:
         ValueError: see `positive_pairs`.
+
+    Example:
+        >>> import torch
+        >>> from lib.losses import info_nce
+        >>> pairs = torch.eye(64, dtype=torch.bool)
+        >>> round(float(info_nce(torch.ones(64, 64), pairs)), 2)  # collapse: log 64
+        4.16
+        >>> round(float(info_nce(torch.eye(64), pairs)), 2)  # every pair found
+        0.0
     """
     image, text = positive_pairs(similarity, positives)
     logits = similarity / temperature
@@ -76,6 +85,15 @@ def sigmoid_loss(
 
     Raises:
         ValueError: see `positive_pairs`.
+
+    Example:
+        >>> import torch
+        >>> from lib.losses import sigmoid_loss
+        >>> similarity, pairs = torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.eye(2, dtype=torch.bool)
+        >>> round(float(sigmoid_loss(similarity, pairs)), 2)  # the bias asks for more than 0.9
+        1.72
+        >>> round(float(sigmoid_loss(similarity, pairs, bias=-5.0)), 2)
+        0.07
     """
     image, _ = positive_pairs(similarity, positives)
     logits = similarity * scale + bias
@@ -83,7 +101,19 @@ def sigmoid_loss(
 
 
 class InfoNCE(nn.Module):
-    """`info_nce` with a learned temperature, kept above 0.01 as CLIP keeps it."""
+    """`info_nce` with a learned temperature, kept above 0.01 as CLIP keeps it.
+
+    Args:
+        temperature: to start from.
+
+    Example:
+        >>> import torch
+        >>> from lib.losses import InfoNCE
+        >>> loss = InfoNCE(temperature=0.5)
+        >>> loss(torch.eye(4), torch.eye(4, dtype=torch.bool)).backward()
+        >>> bool(loss.log_scale.grad < 0)  # all pairs are found: the temperature may fall
+        True
+    """
 
     def __init__(self, temperature: float = 0.07):
         super().__init__()
@@ -95,7 +125,19 @@ class InfoNCE(nn.Module):
 
 
 class SigmoidLoss(nn.Module):
-    """`sigmoid_loss` with a learned scale and bias, started where SigLIP starts them."""
+    """`sigmoid_loss` with a learned scale and bias, started where SigLIP starts them.
+
+    Args:
+        scale, bias: to start from.
+
+    Example:
+        >>> import torch
+        >>> from lib.losses import SigmoidLoss
+        >>> loss = SigmoidLoss()
+        >>> loss(torch.eye(4), torch.eye(4, dtype=torch.bool)).backward()
+        >>> bool(loss.log_scale.grad < 0)  # all pairs are found: the scale may rise
+        True
+    """
 
     def __init__(self, scale: float = 10.0, bias: float = -10.0):
         super().__init__()

@@ -14,6 +14,13 @@ def positives_from_ids(image_ids: Tensor, text_ids: Tensor) -> Tensor:
 
     Returns:
         (I, T) bool. Two captions of one image are both positives, so they never serve as each other's negatives.
+
+    Example:
+        >>> import torch
+        >>> from lib.losses import positives_from_ids
+        >>> positives_from_ids(torch.tensor([7, 8]), torch.tensor([7, 7, 8]))
+        tensor([[ True,  True, False],
+                [False, False,  True]])
     """
     return image_ids[:, None] == text_ids[None, :]
 
@@ -35,6 +42,11 @@ def positive_pairs(similarity: Tensor, positives: Tensor) -> tuple[Tensor, Tenso
     if not len(image):
         raise ValueError("positives has no True entry: a batch without a matching pair has no loss")
     return image, text
+
+
+def at_least_float32(vectors: Tensor) -> Tensor:
+    """Return the vectors in float32, or in float64 if they are: half precision tells cosines apart too badly."""
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
 
 
 def mean_of_smallest(values: Tensor, keep: float) -> Tensor:
@@ -74,6 +86,15 @@ def sum_of_hinges(similarity: Tensor, positives: Tensor, margin: float | Tensor 
 
     Raises:
         ValueError: see `positive_pairs`.
+
+    Example:
+        Image 0 leads its negatives by 0.1 and 0.2 where 0.2 is asked for, image 1 by more.
+
+        >>> import torch
+        >>> from lib.losses import sum_of_hinges
+        >>> similarity = torch.tensor([[0.5, 0.4], [0.3, 0.9]])
+        >>> round(float(sum_of_hinges(similarity, torch.eye(2, dtype=torch.bool))), 3)
+        0.05
     """
     image, text = positive_pairs(similarity, positives)
     positive = similarity[image, text][:, None]
@@ -98,7 +119,24 @@ def max_of_hinges(similarity: Tensor, positives: Tensor, margin: float | Tensor 
 
     Of equally hard negatives the first one gets the gradient, as in the authors' program.
 
-    Args and errors: as `sum_of_hinges`.
+    Args:
+        similarity, positives, margin, keep: as for `sum_of_hinges`.
+
+    Returns:
+        Scalar. Zero once every positive leads every negative by the margin.
+
+    Raises:
+        ValueError: see `positive_pairs`.
+
+    Example:
+        The three hinges of image 0 cost 0.1, 0.15 and 0; only the largest in each direction counts.
+
+        >>> import torch
+        >>> from lib.losses import max_of_hinges, sum_of_hinges
+        >>> similarity = torch.tensor([[0.5, 0.4, 0.45], [0.0, 0.9, 0.0], [0.0, 0.0, 0.9]])
+        >>> pairs = torch.eye(3, dtype=torch.bool)
+        >>> [round(3 * float(loss(similarity, pairs)), 3) for loss in (max_of_hinges, sum_of_hinges)]
+        [0.15, 0.25]
     """
     image, text = positive_pairs(similarity, positives)
     raised = (similarity + margin).masked_fill(positives, -torch.inf)
@@ -116,6 +154,17 @@ def soft_margin(targets: Tensor, margin: float = 0.2) -> Tensor:
     Args:
         targets: (N, F) frozen vectors of the texts of a batch, one for each image.
         margin: between unrelated ones.
+
+    Returns:
+        (N, N) margins for `sum_of_hinges` and `max_of_hinges`.
+
+    Example:
+        >>> import torch
+        >>> from lib.losses import soft_margin
+        >>> soft_margin(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), margin=0.5)
+        tensor([[0.0000, 0.0000, 0.5000],
+                [0.0000, 0.0000, 0.5000],
+                [0.5000, 0.5000, 0.0000]])
     """
-    directions = F.normalize(targets.float(), dim=1)
+    directions = F.normalize(at_least_float32(targets), dim=1)
     return margin * (1 - (directions @ directions.T).clamp(0, 1))

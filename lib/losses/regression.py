@@ -8,7 +8,7 @@ positive pairs. Only images move: negatives are the other texts of the batch, ne
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.losses.ranking import positive_pairs, soft_margin
+from lib.losses.ranking import at_least_float32, positive_pairs, soft_margin
 
 
 def soft_cross_entropy(outputs: Tensor, targets: Tensor, positives: Tensor) -> Tensor:
@@ -30,6 +30,15 @@ def soft_cross_entropy(outputs: Tensor, targets: Tensor, positives: Tensor) -> T
 
     Raises:
         ValueError: shapes that do not fit, no positive pair.
+
+    Example:
+        >>> import torch
+        >>> from lib.losses import soft_cross_entropy
+        >>> targets, pairs = torch.tensor([[0.0, 1.0, 0.5]]), torch.ones(1, 1, dtype=torch.bool)
+        >>> round(float(soft_cross_entropy(torch.zeros(1, 3), targets, pairs)), 3)  # 3 log 2
+        2.079
+        >>> round(float(soft_cross_entropy(torch.tensor([[-9.0, 9.0, 0.0]]), targets, pairs)), 3)  # the floor: log 2
+        0.693
     """
     image, text = _pairs(outputs, targets, positives)
     return F.binary_cross_entropy_with_logits(outputs[image], targets[text], reduction="sum") / len(image)
@@ -38,11 +47,26 @@ def soft_cross_entropy(outputs: Tensor, targets: Tensor, positives: Tensor) -> T
 def cosine_loss(outputs: Tensor, targets: Tensor, positives: Tensor) -> Tensor:
     """Return the mean of 1 - cosine(output, target) over the positive pairs: only the direction counts.
 
-    About 1 at chance in many dimensions; 0 where every output points along its target. Args and errors as
-    `soft_cross_entropy`, with outputs and targets of any length but zero.
+    About 1 at chance in many dimensions; 0 where every output points along its target.
+
+    Args:
+        outputs, targets, positives: as for `soft_cross_entropy`, outputs and targets of any length but zero.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: shapes that do not fit, no positive pair.
+
+    Example:
+        >>> import torch
+        >>> from lib.losses import cosine_loss
+        >>> targets, pairs = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.eye(2, dtype=torch.bool)
+        >>> round(float(cosine_loss(torch.tensor([[9.0, 0.0], [3.0, 4.0]]), targets, pairs)), 3)  # 1 - (1 + 4 / 5) / 2
+        0.1
     """
     image, text = _pairs(outputs, targets, positives)
-    return (1 - F.cosine_similarity(outputs[image].float(), targets[text].float())).mean()
+    return (1 - F.cosine_similarity(at_least_float32(outputs)[image], at_least_float32(targets)[text])).mean()
 
 
 def soft_triplet(outputs: Tensor, targets: Tensor, positives: Tensor, margin: float = 0.2) -> Tensor:
@@ -52,7 +76,25 @@ def soft_triplet(outputs: Tensor, targets: Tensor, positives: Tensor, margin: fl
     pairs (o, t) and the texts t' of other pictures. The first author reports that triplets with soft negatives beat the
     cross-entropy and gives no formula: this weighting of the margin is a reconstruction (compare Biten et al. 2022).
 
-    About `margin (1 - mean c)` at chance. Args and errors as `cosine_loss`; margin in units of the cosine.
+    About `margin (1 - mean c)` at chance.
+
+    Args:
+        outputs, targets, positives: as for `cosine_loss`.
+        margin: in units of the cosine.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: shapes that do not fit, no positive pair.
+
+    Example:
+        >>> import torch
+        >>> from lib.losses import soft_triplet
+        >>> targets, pairs = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.eye(2, dtype=torch.bool)
+        >>> outputs = torch.tensor([[1.0, 0.0], [1.0, 1.0]])  # the second lies between its text and the other one
+        >>> round(float(soft_triplet(outputs, targets, pairs)), 3)
+        0.1
     """
     image, text = _pairs(outputs, targets, positives)
     cosine = _cosines(outputs, targets)
@@ -68,7 +110,26 @@ def soft_contrastive(outputs: Tensor, targets: Tensor, positives: Tensor, margin
     over these and the texts t' of other pictures, c as in `soft_triplet`: the margin loss of Hadsell et al. 2006 with
     1 - cosine as distance and margins that shrink for texts alike. A reconstruction, as `soft_triplet`.
 
-    About 1 at chance, where only the first term counts. Args and errors as `cosine_loss`; margin in the same units.
+    About 1 at chance, where only the first term counts.
+
+    Args:
+        outputs, targets, positives: as for `cosine_loss`.
+        margin: in units of the cosine.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: shapes that do not fit, no positive pair.
+
+    Example:
+        >>> import torch
+        >>> from lib.losses import soft_contrastive
+        >>> targets, pairs = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.eye(2, dtype=torch.bool)
+        >>> round(float(soft_contrastive(targets, targets, pairs)), 3)
+        0.0
+        >>> round(float(soft_contrastive(targets.flip(0), targets, pairs)), 3)  # every picture at the other's text
+        2.0
     """
     image, text = _pairs(outputs, targets, positives)
     cosine = _cosines(outputs, targets)
@@ -79,7 +140,7 @@ def soft_contrastive(outputs: Tensor, targets: Tensor, positives: Tensor, margin
 
 
 def _cosines(outputs: Tensor, targets: Tensor) -> Tensor:
-    return F.normalize(outputs.float(), dim=1) @ F.normalize(targets.float(), dim=1).T
+    return F.normalize(at_least_float32(outputs), dim=1) @ F.normalize(at_least_float32(targets), dim=1).T
 
 
 def _pairs(outputs: Tensor, targets: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,4 +148,8 @@ def _pairs(outputs: Tensor, targets: Tensor, positives: Tensor) -> tuple[Tensor,
         raise ValueError(
             f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} must be matrices of one width"
         )
-    return positive_pairs(outputs.new_empty(1).expand(len(outputs), len(targets)), positives)
+    if positives.shape != (len(outputs), len(targets)):
+        raise ValueError(
+            f"positives is {tuple(positives.shape)}, not (outputs, targets), which is {(len(outputs), len(targets))}"
+        )
+    return positive_pairs(outputs.new_empty(1).expand(positives.shape), positives)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.interface import Texts, vectors
+from lib.models.interface import Texts, text_vectors
 
 LEARNED = ("image_mean", "text_mean", "image_map", "text_map", "correlations")
 
@@ -61,19 +61,19 @@ class CCA(nn.Module):
         self.text_map = whiten_y @ vt.T[:, : self.dim] * scale
         return self
 
-    def put_into(self, images: nn.Sequential, texts: nn.Sequential) -> None:
-        """Make these maps the weights of two branches that end in a linear layer, such as `Projection`.
+    def put_into(self, images: nn.Module, texts: nn.Module) -> None:
+        """Make these maps the weights of two branches (`nn.Sequential`) that end in a linear layer, as `Projection`.
 
         Each map gets the norm 16: no cosine notices the scale, but the learning rate does.
 
         Raises:
-            TypeError: a branch ends in something else.
+            TypeError: a branch ends in something else than a linear layer.
         """
         for branch, weights, mean in (
             (images, self.image_map, self.image_mean),
             (texts, self.text_map, self.text_mean),
         ):
-            last = branch[-1]
+            last = branch[-1] if isinstance(branch, nn.Sequential) else branch
             if not isinstance(last, nn.Linear):
                 raise TypeError(f"the maps of CCA go into a linear layer, but the branch ends in {last}")
             weights = 16 * weights / weights.norm()
@@ -93,7 +93,7 @@ class CCA(nn.Module):
 
     def encode_sentences(self, sentences: Texts) -> Tensor:
         """Return (N, dim) float32 canonical variables of (N, E) text features; compare them by cosine."""
-        return self._encode(vectors(sentences, "CCA"), self.text_mean, self.text_map)
+        return self._encode(text_vectors(sentences, "CCA"), self.text_mean, self.text_map)
 
     def forward(self, images: Tensor, sentences: Texts) -> Tensor:
         """Return the (I, T) cosine similarities of image and text features."""

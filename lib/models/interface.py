@@ -2,11 +2,11 @@
 
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.text.tokens import Tokens
 
-__all__ = ["RetrievalModel", "Texts", "Tokens", "vectors", "word_ids"]
+__all__ = ["RetrievalModel", "Texts", "Tokens", "retrieval_model", "text_vectors", "word_ids"]
 
 Texts = Tensor | Tokens  # feature vectors (T, F), or word ids (T, L) and their lengths (T,)
 
@@ -31,6 +31,14 @@ class RetrievalModel(Protocol):
         ...
 
 
+def retrieval_model(model: nn.Module) -> RetrievalModel:
+    """Return a network that has the calls of `RetrievalModel`; TypeError naming those that it lacks."""
+    if isinstance(model, RetrievalModel):
+        return model
+    lacking = [name for name in ("encode_images", "encode_sentences") if not hasattr(model, name)]
+    raise TypeError(f"{type(model).__name__} cannot be asked for embeddings: it lacks {' and '.join(lacking)}")
+
+
 def word_ids(texts: Texts, reader: str) -> Tokens:
     """Return what a model that reads words was given; TypeError naming the model where it was given vectors."""
     if isinstance(texts, Tensor):
@@ -38,7 +46,7 @@ def word_ids(texts: Texts, reader: str) -> Tokens:
     return Tokens(*texts)
 
 
-def vectors(texts: Texts, reader: str) -> Tensor:
+def text_vectors(texts: Texts, reader: str) -> Tensor:
     """Return what a model that takes vectors was given; TypeError naming the model where it was given `Tokens`."""
     if not isinstance(texts, Tensor):
         raise TypeError(f"{reader} takes vectors of texts, not Tokens (word ids and lengths)")

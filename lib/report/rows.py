@@ -123,7 +123,7 @@ def _number(value, where: str) -> float:
 def _check_rows(rows, where: str) -> None:
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{where}: 'rows' must be a list with at least one row, got {rows!r}")
-    seen = {}
+    seen: dict[tuple, int] = {}
     for index, entry in enumerate(rows):
         check_row(entry, f"{where}: row {index}")
         key = tuple(entry[text] for text in TEXT_KEYS)

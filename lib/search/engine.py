@@ -63,7 +63,8 @@ class Engine:
         say: is told what is being done, one line at a time.
         """
         # What was learned depends on the pictures and texts, and on how it is learned.
-        recipe = b"".join(Path(part.__file__).read_bytes() for part in (space, frozen)) + corpus.fingerprint().encode()
+        recipe = b"".join(Path(str(part.__file__)).read_bytes() for part in (space, frozen))
+        recipe += corpus.fingerprint().encode()
         folder = cache_dir("search", f"{corpus.name}-{hashlib.sha256(recipe).hexdigest()[:12]}")
         if not (folder / "space.pt").is_file():
             say(f"reading {len(corpus):,} pictures and their words")

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class Index:
         ValueError: no vectors, not one id a vector, an id twice, a vector that is zero or not finite, too few vectors
             for an approximate index.
     """
+
+    _faiss: Any  # an index of faiss, whose types do not know what its kinds have
 
     def __init__(
         self,
@@ -108,9 +111,11 @@ class Index:
     def _search(self, queries: np.ndarray, k: int, among: np.ndarray | None, probes: int):
         import faiss
 
-        options = {} if among is None else {"sel": faiss.IDSelectorBatch(np.flatnonzero(among))}
+        options: dict[str, Any] = {} if among is None else {"sel": faiss.IDSelectorBatch(np.flatnonzero(among))}
+        settings: Any
         if self.approximate:
-            settings = faiss.SearchParametersIVF(nprobe=probes, **options)
+            settings = faiss.SearchParametersIVF(**options)
+            settings.nprobe = probes
         else:
             settings = faiss.SearchParameters(**options) if options else None
         return self._faiss.search(queries, k, params=settings)

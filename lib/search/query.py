@@ -55,7 +55,8 @@ def parse(query: str) -> list[Term]:
     quote that is not closed.
     """
     terms: list[Term] = []
-    sign, words = 0, []  # sign: 0 where none was written
+    sign = 0  # where none was written
+    words: list[str] = []
 
     def finish(text: str | None = None, picture: bool = False) -> None:
         """The concept being read is complete: the words so far, or a text of its own behind them."""
@@ -73,7 +74,8 @@ def parse(query: str) -> list[Term]:
         token = TOKEN.match(query, position)
         if token is None:
             raise QueryError(f"a quote is not closed, or a colon stands alone, at: {query[position:].strip()}")
-        kind, text = token.lastgroup, token[token.lastgroup]
+        kind = token.lastgroup or ""
+        text = token[kind]
         if kind == "sign":
             finish()
             if sign:
@@ -120,9 +122,9 @@ def compose(vectors: np.ndarray, weights: Sequence[float], covariance: np.ndarra
 
     Raises ValueError for shapes that do not fit, a vector that is zero or not finite, and concepts that cancel out.
     """
-    vectors, weights = np.asarray(vectors, dtype=np.float64), np.asarray(weights, dtype=np.float64)
-    if vectors.ndim != 2 or len(vectors) == 0 or weights.shape != (len(vectors),):
-        raise ValueError(f"compose needs n vectors (n, D) and n weights, got {vectors.shape} and {weights.shape}")
+    vectors, factors = np.asarray(vectors, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    if vectors.ndim != 2 or len(vectors) == 0 or factors.shape != (len(vectors),):
+        raise ValueError(f"compose needs n vectors (n, D) and n weights, got {vectors.shape} and {factors.shape}")
     if covariance is None:
         spread = np.linalg.norm(vectors, axis=1)
     else:
@@ -130,9 +132,9 @@ def compose(vectors: np.ndarray, weights: Sequence[float], covariance: np.ndarra
         if covariance.shape != 2 * vectors.shape[1:]:
             raise ValueError(f"covariance is {covariance.shape}, vectors have {vectors.shape[1]} dimensions")
         spread = np.sqrt(np.einsum("nd,de,ne->n", vectors, covariance, vectors).clip(min=0))
-    if not (np.isfinite(vectors).all() and np.isfinite(weights).all() and spread.all()):
+    if not (np.isfinite(vectors).all() and np.isfinite(factors).all() and spread.all()):
         raise ValueError("a concept has a zero or infinite vector or weight: it points nowhere")
-    parts = weights[:, None] * vectors / spread[:, None]
+    parts = factors[:, None] * vectors / spread[:, None]
     total = parts.sum(0)
     length = np.linalg.norm(total)
     if length < 1e-6 * np.linalg.norm(parts, axis=1).sum() or length == 0:

@@ -21,9 +21,7 @@ def make_server(engine: Engine, host: str = "127.0.0.1", port: int = 8866) -> Th
 
     Raises OSError where the port is taken.
     """
-    server = ThreadingHTTPServer((host, port), _Handler)
-    server.engine, server.one_at_a_time = engine, threading.Lock()
-    return server
+    return _Server((host, port), engine)
 
 
 def answer(engine: Engine, query: str, k: int, split: str = "") -> dict:
@@ -44,9 +42,10 @@ def answer(engine: Engine, query: str, k: int, split: str = "") -> dict:
 
 
 def _term(engine: Engine, term: Term) -> dict:
-    row = engine.index.row(term.text) if term.picture else None
-    name = engine.hit(row, 1.0).name if term.picture else term.text
-    return {"name": name, "weight": term.weight, "row": row}
+    if not term.picture:
+        return {"name": term.text, "weight": term.weight, "row": None}
+    row = engine.index.row(term.text)
+    return {"name": engine.hit(row, 1.0).name, "weight": term.weight, "row": row}
 
 
 def _hit(hit: Hit) -> dict:
@@ -55,6 +54,8 @@ def _hit(hit: Hit) -> dict:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: "_Server"
+
     def do_GET(self) -> None:
         url, engine = urlsplit(self.path), self.server.engine
         asked = {name: values[0] for name, values in parse_qs(url.query).items()}
@@ -93,3 +94,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_) -> None:
         """Say nothing about each request."""
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, address: tuple[str, int], engine: Engine):
+        self.engine, self.one_at_a_time = engine, threading.Lock()
+        super().__init__(address, _Handler)

@@ -18,7 +18,7 @@ def learn_space(train: Pairs, val: Pairs | None, epochs: int = 15, seed: int = 0
 
     train: `frozen_pairs`; val: chooses the epoch, None keeps the last. Returns the model, on the CPU.
     """
-    rows = train.images[train.image_of_text]
+    rows = train.image_rows(train.image_of_text)
     dim = min(DIM, rows.shape[1], train.texts.shape[1], len(rows) - 1)
     cca = CCA(dim, ridge=RIDGE, power=1.0).fit(rows, train.texts)
     model = from_cca(cca, DROPOUT, seed=seed)

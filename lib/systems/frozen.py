@@ -114,18 +114,26 @@ def linear_model(
         text_dropout: the same of the texts; None for `dropout`.
         seed: of the weights; None goes on with PyTorch's random state.
     """
+    return JointEmbedding(*_projections(image_dim, text_dim, dim, dropout, text_dropout, seed))
+
+
+def from_cca(
+    cca: CCA, dropout: float = 0.0, text_dropout: float | None = None, seed: int | None = None
+) -> JointEmbedding:
+    """Return the linear model whose first weights are the maps of a fitted CCA: the same ranking, ready to learn on."""
+    (image_dim, dim), text_dim = cca.image_map.shape, len(cca.text_map)
+    sides = _projections(image_dim, text_dim, dim, dropout, text_dropout, seed)
+    cca.put_into(*sides)
+    return JointEmbedding(*sides)
+
+
+def _projections(
+    image_dim: int, text_dim: int, dim: int, dropout: float, text_dropout: float | None, seed: int | None
+) -> tuple[Projection, Projection]:
     if seed is not None:
         torch.manual_seed(seed)
     text_dropout = dropout if text_dropout is None else text_dropout
-    return JointEmbedding(Projection(image_dim, dim, dropout=dropout), Projection(text_dim, dim, dropout=text_dropout))
-
-
-def from_cca(cca: CCA, dropout: float = 0.0, text_dropout: float | None = None, seed: int | None = None):
-    """Return the linear model whose first weights are the maps of a fitted CCA: the same ranking, ready to learn on."""
-    (image_dim, dim), text_dim = cca.image_map.shape, len(cca.text_map)
-    model = linear_model(image_dim, text_dim, dim, dropout, text_dropout, seed)
-    cca.put_into(model.image, model.sentence)
-    return model
+    return Projection(image_dim, dim, dropout=dropout), Projection(text_dim, dim, dropout=text_dropout)
 
 
 def gru_model(

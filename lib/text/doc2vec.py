@@ -38,6 +38,10 @@ class Doc2Vec(TextEmbedding):
 
     def fit(self, documents: Documents) -> Self:
         """Learn from lists of words; ValueError where no word occurs `min_count` times."""
+        self._kept(documents, self._train)
+        return self
+
+    def _train(self, documents: Documents) -> None:
         from gensim.models.doc2vec import TaggedDocument
 
         frequent_words(documents, self.min_count, "Doc2Vec")
@@ -46,7 +50,6 @@ class Doc2Vec(TextEmbedding):
         self.model.build_vocab(tagged)
         self.model.train(tagged, total_examples=len(tagged), epochs=self.epochs)
         self.words = list(self.model.wv.index_to_key)
-        return self
 
     def __contains__(self, word: str) -> bool:
         return word in self.model.wv.key_to_index

@@ -1,18 +1,20 @@
 """What all text embeddings share: the calls, the file format, document vectors out of word vectors."""
 
 import difflib
+import importlib.metadata
 import json
 import zipfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
+from lib.base import fit_store
 from lib.base.files import atomic_path
 from lib.text.tokens import tokenize
 
@@ -73,6 +75,22 @@ class TextEmbedding(ABC):
         return [(words[i], float(cosines[i])) for i in np.argsort(-cosines, kind="stable")[:n]]
 
     # ------------------------------------------------------------------------------------------------ files
+    def _kept(self, documents: Documents, train: Callable[[Documents], None]) -> None:
+        """Learn by `train`, or take what the same training gave before (`lib.base.fit_store`)."""
+        import torch
+
+        texts = "\n".join("\t".join(words) for words in documents)
+        versions = [importlib.metadata.version(package) for package in ("gensim", "scikit-learn")]
+        with fit_store.keeping(torch.device("cpu"), embedding=self, texts=texts, versions=versions) as place:
+            if place.outcome is None:
+                train(documents)
+                arrays, notes = self._state()
+                tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+                place.finish({"arrays": tensors, "notes": json.dumps(notes)})
+            else:
+                arrays = {name: tensor.numpy() for name, tensor in place.outcome["arrays"].items()}
+                self._restore(arrays, json.loads(place.outcome["notes"]))
+
     def _state(self) -> tuple[dict[str, np.ndarray], dict]:
         """What was learned, as arrays and as things that JSON can hold."""
         return {}, {}
@@ -83,11 +101,12 @@ class TextEmbedding(ABC):
     def save(self, path: str | Path) -> None:
         """Write settings and what was learned to one file: numpy arrays and a header in JSON, no pickle."""
         arrays, notes = self._state()
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init} if is_dataclass(self) else {}
+        settings: dict = {f.name: getattr(self, f.name) for f in fields(self) if f.init} if is_dataclass(self) else {}
         header = {"embedding": type(self).__name__, "settings": settings, "notes": notes}
         packed = np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), dtype=np.uint8)
+        content: dict[str, Any] = {"header": packed, **arrays}
         with atomic_path(Path(path)) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, header=packed, **arrays)
+            np.savez(stream, **content)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -132,7 +151,8 @@ class WordVectors(TextEmbedding):
 
     def fit(self, documents: Documents) -> Self:
         """Learn the vectors, and in how many texts each word occurs: the weights of "tfidf" need it."""
-        self._train(documents)
+        if type(self)._train is not WordVectors._train:
+            self._kept(documents, self._train)
         self.documents = len(documents)
         seen = Counter(word for document in documents for word in dict.fromkeys(document))
         self.frequency = {word: count for word, count in seen.items() if word in self}
@@ -217,7 +237,7 @@ def count_matrix(documents: Documents):
     return counts, list(column)
 
 
-def tfidf(counts, frequency: Sequence[int], documents: int):
+def tfidf(counts, frequency: Sequence[int] | np.ndarray, documents: int):
     """Counts (N, W) x log(documents / frequency), each row scaled to length 1; zeros are taken out."""
     counts = counts.copy()
     counts.data *= np.log(documents / np.maximum(frequency, 1))[counts.indices]

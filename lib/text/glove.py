@@ -31,7 +31,7 @@ class PretrainedGlove(WordVectors):
             raise ValueError(f"{folder}: vectors {self.vectors.shape} for {len(self.words)} words: install it again")
 
     def _known(self, text: str | Sequence[str]) -> list[str]:
-        words = []
+        words: list[str] = []
         for word in words_of(text):
             words += [word] if word in self else [part for part in _PARTS.split(word) if part in self]
         return words

@@ -130,8 +130,9 @@ class Glove(WordVectors):
         sides[0][:, -1] = sides[1][:, -2] = 1
         zeros = -(self.dim + 2) % LINE  # in front of each row, so that rows start where cache lines do; they stay 0
         sides = [torch.nn.functional.pad(side, (zeros, 0)).to(device) for side in sides]
-        for side in sides:
-            side.grad = torch.zeros_like(side)
+        gradients = torch.zeros_like(sides[0]), torch.zeros_like(sides[1])
+        for side, gradient in zip(sides, gradients, strict=True):
+            side.grad = gradient
         adagrad = torch.optim.Adagrad(sides, lr=self.learning_rate, fused=device == "cpu")
         entries = NonZeros.of(counts, self.x_max, self.alpha, device=device)
         self.losses, self.non_zeros = [], len(entries)
@@ -140,7 +141,7 @@ class Glove(WordVectors):
             total = torch.zeros((), device=device)
             for part in torch.randperm(len(entries), generator=generator).split(size):
                 batch = entries.take(part.sort().values.to(device))
-                total += value_and_gradient(batch, *sides, out=(sides[0].grad, sides[1].grad))[0]
+                total += value_and_gradient(batch, sides[0], sides[1], out=gradients)[0]
                 adagrad.step()
             self.losses.append(total.item() / len(entries))
         return sides[0][:, zeros:], sides[1][:, zeros:]

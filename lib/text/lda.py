@@ -1,5 +1,6 @@
 """Latent Dirichlet allocation (Blei, Ng & Jordan 2003): a text is a mixture of topics, a topic a mixture of words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,7 +23,7 @@ class LDA(TextEmbedding):
     chunk: int = 5_000
     seed: int = 0
 
-    def _model(self, words: list[str]):
+    def _model(self, words: Sequence[str]):
         from gensim.models import LdaModel
 
         return LdaModel(
@@ -32,12 +33,15 @@ class LDA(TextEmbedding):
 
     def fit(self, documents: Documents) -> Self:
         """Learn from lists of words; ValueError where no word occurs `min_count` times."""
+        self._kept(documents, self._train)
+        return self
+
+    def _train(self, documents: Documents) -> None:
         self.words = list(frequent_words(documents, self.min_count, "LDA"))
         self._row = {word: row for row, word in enumerate(self.words)}
         self.model = self._model(self.words)
         self.model.update([bag for bag in map(self._bag, documents) if bag])
         self._remember()
-        return self
 
     def _remember(self) -> None:
         from scipy.special import psi
@@ -45,7 +49,7 @@ class LDA(TextEmbedding):
         counts = self.model.state.get_lambda().astype(np.float64)  # (topics, words)
         self._log_strength = psi(counts) - psi(counts.sum(1, keepdims=True))  # E[log beta]
 
-    def _bag(self, text: str | list[str]) -> list[tuple[int, int]]:
+    def _bag(self, text: str | Sequence[str]) -> list[tuple[int, int]]:
         rows = [self._row[word] for word in words_of(text) if word in self._row]
         return [(int(row), int(count)) for row, count in zip(*np.unique(rows, return_counts=True), strict=True)]
 
@@ -78,11 +82,14 @@ class LDA(TextEmbedding):
         self.empty = sum(not bag for bag in bags)
         return shares
 
-    def query(self, texts: Texts) -> np.ndarray:
+    def query(self, texts: Texts, **options) -> np.ndarray:
         """The mean of the topics of the words, (N, dim) float32: the query side of Gomez et al. (2018).
 
-        Two or three words are too few to infer a mixture from; their topics are known from training.
+        Two or three words are too few to infer a mixture from; their topics are known from training. There are no
+        options: TypeError for any.
         """
+        if options:
+            raise TypeError(f"LDA.query has no options, got {', '.join(options)}")
         known = [[word for word in words_of(text) if word in self] for text in texts]
         self.empty = sum(not words for words in known)
         zeros = np.zeros(self.dim, dtype=np.float32)

@@ -46,14 +46,14 @@ class MiniLM(TextEmbedding):
         A list of words is joined by spaces; a text of white space gets zeros and counts in `empty`. With `cache`, a
         text that was encoded before is read from data/cache/features.
         """
-        texts = [text if isinstance(text, str) else " ".join(text) for text in texts]
-        blank = [i for i, text in enumerate(texts) if not text.strip()]
+        read = [text if isinstance(text, str) else " ".join(text) for text in texts]
+        blank = [i for i, text in enumerate(read) if not text.strip()]
         self.empty = len(blank)
         if not blank:
-            return self._vectors(texts, progress, cache)
-        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
-        written = [i for i, text in enumerate(texts) if text.strip()]
-        vectors[written] = self._vectors([texts[i] for i in written], progress, cache)
+            return self._vectors(read, progress, cache)
+        vectors = np.zeros((len(read), self.dim), dtype=np.float32)
+        written = [i for i, text in enumerate(read) if text.strip()]
+        vectors[written] = self._vectors([read[i] for i in written], progress, cache)
         return vectors
 
     def tokens(self, texts: Sequence[str]) -> list[tuple[list[str], np.ndarray]]:

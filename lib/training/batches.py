@@ -88,7 +88,12 @@ class Pairs:
         return torch.arange(len(self))
 
     def epoch(self, batch_size: int, seed: int, epoch: int, device: torch.device | str = "cpu") -> Iterator["Batch"]:
-        """Yield the batches of one epoch, every text of `rows(epoch)` once; a pure function of `seed` and `epoch`.
+        """Yield the batches of one epoch: those of `batches`, on `device`."""
+        for rows in self.batches(batch_size, seed, epoch):
+            yield self.batch(rows, device)
+
+    def batches(self, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+        """Yield the texts of each batch, every one of `rows(epoch)` once; a pure function of `seed` and `epoch`.
 
         Texts of about one length share a batch (sorted within random windows of 20 batches, which are then shuffled),
         so that little of a batch is padding. A last batch of a single text is left out: it has no negative.
@@ -102,7 +107,7 @@ class Pairs:
         batches = order.split(batch_size)
         for number in torch.randperm(len(batches), generator=generator).tolist():
             if len(batches[number]) > 1:
-                yield self.batch(batches[number], device)
+                yield batches[number]
 
 
 class Concatenation:

@@ -58,6 +58,8 @@ def cached_gradient_step(
     value = loss(*embeddings)
     value.backward()
     for encoder, chunks, saved, embedding in zip(encoders, parts, states, embeddings, strict=True):
+        if embedding.grad is None:
+            continue  # the loss has not used it
         gradients = embedding.grad.split(chunk)
         for x, state, gradient in zip(chunks, saved, gradients, strict=True):
             device = x[0].device

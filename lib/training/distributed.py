@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lib.losses import positives_from_ids
+from lib.models.interface import RetrievalModel, Texts
 from lib.training.batches import Batch, Pairs
 from lib.training.config import History, Loss, TrainConfig
 from lib.training.loop import fit
@@ -53,28 +54,27 @@ class RankPairs(Pairs):
     rank: int
     ranks: int
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """Yield this rank's part of the batches that `Pairs.epoch` yields."""
+    def batches(self, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+        """Yield this rank's part of the batches that `Pairs.batches` yields."""
         torch.manual_seed(torch.initial_seed() + self.rank)  # else all ranks drop the same units
-        for batch in super().epoch(batch_size, seed, epoch, device):
-            if batch is not None:
-                yield batch
-
-    def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> Batch | None:
-        """Return this rank's part of the texts `rows` (T,) and their images; None if a rank would get no image."""
-        image_ids, image = self.image_of_text[rows].unique(return_inverse=True)
-        if len(image_ids) < self.ranks:
-            return None
-        return super().batch(rows[image % self.ranks == self.rank], device)
+        for rows in super().batches(batch_size, seed, epoch):
+            image_ids, image = self.image_of_text[rows].unique(return_inverse=True)
+            if len(image_ids) >= self.ranks:
+                yield rows[image % self.ranks == self.rank]
 
 
 class _Towers(nn.Module):
     """Model and loss in one: `DistributedDataParallel` averages the gradients of what its `forward` has used."""
 
-    def __init__(self, model: nn.Module, loss: PairLoss, image_of_text: Tensor):
+    def __init__(self, model: RetrievalModel, loss: PairLoss, image_of_text: Tensor):
         super().__init__()
         self.model, self.loss, self.image_of_text = model, loss, image_of_text
-        self.encode_images, self.encode_sentences = model.encode_images, model.encode_sentences  # `fit` validates
+
+    def encode_images(self, images: Tensor) -> Tensor:  # `fit` validates with them
+        return self.model.encode_images(images)
+
+    def encode_sentences(self, sentences: Texts) -> Tensor:
+        return self.model.encode_sentences(sentences)
 
     def forward(self, batch: Batch) -> Tensor:
         images, texts = self.encode_images(batch.images), self.encode_sentences(batch.texts)
@@ -83,7 +83,7 @@ class _Towers(nn.Module):
 
 
 def fit_ranks(
-    model: nn.Module,
+    model: RetrievalModel,
     train: Pairs,
     config: TrainConfig,
     loss: PairLoss,
@@ -116,13 +116,21 @@ def fit_ranks(
     device = torch.device(device)
     rank, ranks = rank_and_ranks()
     towers = _Towers(model, loss, train.image_of_text).to(device)
-    parallel = towers
+    parallel: nn.Module = towers
     if ranks > 1:  # copies the weights of rank 0 to all
         parallel = DistributedDataParallel(towers, device_ids=[device.index] if device.type == "cuda" else None)
     part = RankPairs(**{field.name: getattr(train, field.name) for field in fields(Pairs)}, rank=rank, ranks=ranks)
     # Several ranks would have to agree on which of them found an outcome or progress: they train.
-    options = {"val": val, "device": str(device), "progress": progress and rank == 0, "keep": ranks == 1}
-    history = fit(towers, part, config, objective=lambda _, batch: parallel(batch), **options)
+    history = fit(
+        towers,
+        part,
+        config,
+        objective=lambda _, batch: parallel(batch),
+        val=val,
+        device=str(device),
+        progress=progress and rank == 0,
+        keep=ranks == 1,
+    )
     if ranks > 1:
         for tensor in towers.state_dict().values():  # the best epoch may be another one where rounding differs
             dist.broadcast(tensor, 0)

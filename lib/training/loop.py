@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +100,10 @@ class _Fit:
             _train_mode(self.modules)
             current = self.losses[max(start for start in self.losses if start <= epoch)]
             objective = self.objective or _similarity_objective(current)
-            row = {"epoch": epoch, "loss": self._train_epoch(forward, objective, plateau.get_last_lr()[0], place)}
+            row = {
+                "epoch": epoch,
+                "loss": self._train_epoch(forward, objective, float(plateau.get_last_lr()[0]), place),
+            }
             if current is not None:
                 row |= _reference(self.model, self.train, self.config, current, self.device)
             row["seconds"] = time.perf_counter() - started
@@ -130,7 +134,7 @@ class _Fit:
             for number, batch in enumerate(batches):
                 if number < done:
                     continue
-                if number == done and done:
+                if number == done and self.random is not None:
                     _set_random_state(self.random, self.device)
                 for group in self.optimiser.param_groups:
                     scale = rate / config.learning_rate
@@ -165,7 +169,7 @@ class _Fit:
         if self.config.schedule == "plateau" and self.val is None:
             raise ValueError("schedule 'plateau' needs `val`")
         rate = torch.optim.SGD([torch.zeros(1)], self.config.learning_rate)
-        mode = "min" if self.history.chosen_by.endswith("loss") else "max"
+        mode: Literal["min", "max"] = "min" if self.history.chosen_by.endswith("loss") else "max"
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(rate, mode, 0.5, self.config.decay_every, min_lr=1e-6)
         for row in self.history.rows if self.config.schedule == "plateau" else ():
             plateau.step(row[self.history.chosen_by])

@@ -23,16 +23,16 @@ def process_group(device: str = "auto") -> Iterator[torch.device]:
     "auto" is the GPU of this process's number on its machine (NCCL), or the CPU where there is none (gloo). Started
     without torchrun, the process is alone.
     """
-    device = resolve_device(device)
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        torch.cuda.set_device(device)
+    own = resolve_device(device)
+    if own.type == "cuda":
+        own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(own)
     if "WORLD_SIZE" not in os.environ:
-        yield device
+        yield own
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
     try:
-        yield device
+        yield own
     finally:
         dist.destroy_process_group()
 

@@ -43,8 +43,8 @@ def max_of_hinges(
     Raises:
         ValueError: none of the texts belongs to an image of this rank, or an engine that cannot run here.
     """
-    engine, texts, positives = _block(images, texts, image_ids, text_ids, engine, tile)
-    positive, of_image, of_text = engine.hardest(images, texts, positives)
+    code, texts, positives = _block(images, texts, image_ids, text_ids, engine, tile)
+    positive, of_image, of_text = code.hardest(images, texts, positives)
     of_text = gather(of_text[None]).amax(0)
     value = (positives.leads(positive, of_image, of_text) + margin).clamp(min=0)
     return _share(value.sum(), positives)
@@ -62,8 +62,8 @@ def info_nce(
 ) -> Tensor:
     """Return `lib.losses.info_nce` of the whole batch; temperature: a number or a scalar tensor, others as above."""
     scale = 1 / scalar("temperature", temperature, images)
-    engine, texts, positives = _block(images, texts, image_ids, text_ids, engine, tile)
-    positive, of_image, of_text = engine.logsumexp(images, texts, scale, positives)
+    code, texts, positives = _block(images, texts, image_ids, text_ids, engine, tile)
+    positive, of_image, of_text = code.logsumexp(images, texts, scale, positives)
     of_text = gather(of_text[None]).logsumexp(0)
     value = F.softplus(positives.leads(positive, of_image, of_text))
     return _share(value.sum() / 2, positives)
@@ -82,8 +82,8 @@ def sigmoid_loss(
 ) -> Tensor:
     """Return `lib.losses.sigmoid_loss` of the whole batch; scale, bias: numbers or scalar tensors, others as above."""
     scale, bias = scalar("scale", scale, images), scalar("bias", bias, images)
-    engine, texts, positives = _block(images, texts, image_ids, text_ids, engine, tile)
-    return _share(engine.softplus_sum(images, texts, scale, bias, positives), positives)
+    code, texts, positives = _block(images, texts, image_ids, text_ids, engine, tile)
+    return _share(code.softplus_sum(images, texts, scale, bias, positives), positives)
 
 
 def _block(
@@ -93,8 +93,11 @@ def _block(
     if engine == "dense":
         raise ValueError("a rank never holds its part of the matrix: engine must be 'auto', 'tiles' or 'triton'")
     texts, text_ids = gather(texts), gather(text_ids)
-    module, positives = prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
-    return module, texts, positives
+    tiled = prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
+    if tiled is None:
+        raise ValueError(f"a rank with {len(images)} images, of {len(texts)} texts in all, has nothing to compare")
+    code, positives = tiled
+    return code, texts, positives
 
 
 def _share(of_rank: Tensor, positives: Positives) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,5 +113,7 @@ def _copied(batch: Batch, device: torch.device) -> Batch:
     def move(part: Tensor) -> Tensor:
         return (part if part.device.type == device.type else part.pin_memory()).to(device, non_blocking=True)
 
-    moved = {part.name: copy(getattr(batch, part.name)) for part in fields(batch) if not part.name.endswith("_ids")}
+    moved: dict[str, Any] = {
+        part.name: copy(getattr(batch, part.name)) for part in fields(batch) if not part.name.endswith("_ids")
+    }
     return replace(batch, **moved)

@@ -5,6 +5,7 @@ from torch import nn
 
 from lib.base.device import resolve_device
 from lib.evaluation import Scores, evaluate, evaluate_similarity
+from lib.models.interface import retrieval_model
 from lib.training.batches import Pairs
 
 
@@ -23,18 +24,21 @@ def validate(
         protocol: see `lib.evaluation.evaluate`.
         batch_size: images or texts encoded at a time.
         device: "auto" takes the GPU if there is one.
+
+    Raises:
+        TypeError: the model lacks one of these methods.
     """
     device = resolve_device(device)
-    model.to(device).eval()
+    network = retrieval_model(model.to(device).eval())
     image_rows = torch.arange(len(pairs.images)).split(batch_size)
     text_rows = torch.arange(len(pairs)).split(batch_size)
-    if model.encode_images(pairs.image_rows(image_rows[0][:1], device)).ndim == 2:
-        images = torch.cat([model.encode_images(pairs.image_rows(rows, device)) for rows in image_rows])
-        texts = torch.cat([model.encode_sentences(pairs.text_rows(rows, device)) for rows in text_rows])
+    if network.encode_images(pairs.image_rows(image_rows[0][:1], device)).ndim == 2:
+        images = torch.cat([network.encode_images(pairs.image_rows(rows, device)) for rows in image_rows])
+        texts = torch.cat([network.encode_sentences(pairs.text_rows(rows, device)) for rows in text_rows])
         return evaluate(images, texts, pairs.image_of_text, protocol=protocol)
     similarity = torch.cat(
         [
-            torch.cat([model(images, pairs.text_rows(rows, device)) for rows in text_rows], dim=1)
+            torch.cat([network(images, pairs.text_rows(rows, device)) for rows in text_rows], dim=1)
             for images in (pairs.image_rows(rows, device) for rows in image_rows)
         ]
     )

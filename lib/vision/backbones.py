@@ -6,9 +6,11 @@ Names: "efficientnet_lite0" (weights from an installed package, no network), "ti
 
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +62,10 @@ class Backbone(nn.Module):
     Shapes: global (N, D), grid (N, P, D) with P positions row by row, logits (N, classes). Frozen: it stays in
     evaluation mode whatever `train()` is called on it, so that no picture's features depend on its batch mates.
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    model: Any  # a network of timm or torchvision; what is called of it stands in their documentation
 
     def __init__(self, model: nn.Module, preprocess: Preprocess):
         super().__init__()
@@ -129,9 +135,12 @@ def encoder_spec(name: str) -> EncoderSpec:
         if not timm.is_model(model):
             raise ValueError(f"timm has no model {model!r}; timm.list_models('*part*') lists them")
         config = timm.get_pretrained_cfg(model)
+        if config is None:
+            raise ValueError(f"timm has no pretrained weights of {model!r}; timm.list_pretrained() lists those it has")
         weights = f"{config.hf_hub_id or config.url} {config.tag}"
         size = config.input_size[-1]
-        preprocess = Preprocess(size, round(size / config.crop_pct), config.interpolation, config.mean, config.std)
+        mean, std = _three(config.mean), _three(config.std)
+        preprocess = Preprocess(size, round(size / config.crop_pct), config.interpolation, mean, std)
         return EncoderSpec(name, weights, preprocess)
     if library == "torchvision" and model:
         import torchvision
@@ -140,9 +149,14 @@ def encoder_spec(name: str) -> EncoderSpec:
             raise ValueError(f"torchvision has no model {model!r}; torchvision.models.list_models() lists them")
         weights = torchvision.models.get_model_weights(model).DEFAULT
         t = weights.transforms()
-        preprocess = Preprocess(t.crop_size[0], t.resize_size[0], t.interpolation.value, tuple(t.mean), tuple(t.std))
+        preprocess = Preprocess(t.crop_size[0], t.resize_size[0], t.interpolation.value, _three(t.mean), _three(t.std))
         return EncoderSpec(name, weights.url, preprocess)
     raise ValueError(f"unknown encoder {name!r}: 'efficientnet_lite0', 'timm:<name>' or 'torchvision:<name>'")
+
+
+def _three(channels: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = channels
+    return red, green, blue
 
 
 def backbone(name: str, pretrained: bool = True) -> Backbone:

@@ -11,6 +11,7 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def read_npy(
 
 
 def _regions(arrays: dict[str, np.ndarray], objects: Sequence[str], attributes: Sequence[str]) -> Regions:
-    said = {}
+    said: dict[str, Any] = {}
     if len(attributes):
         said = {"attributes": arrays["attrs_id"], "attribute_names": attributes}
         said["attribute_confidence"] = arrays["attrs_conf"]

@@ -35,15 +35,34 @@ def extract_features(
 ) -> np.ndarray:
     """Features of each picture from a frozen encoder, in the order of `images`, read-only.
 
-    `images` are `corpus.images` or any sequence of PIL images. With N pictures, EfficientNet-Lite0 gives for
-    kind "global" (N, 1280) float32 (average over positions), "grid" (N, 49, 1280) float16 (7 x 7 positions, row by
-    row), "logits" (N, 1000) float32 (ImageNet classes). `device`: "auto", "cpu", "cuda" or "cuda:1"; `engine`:
-    "onnx" (CPU), "torch", or "auto" for onnx on a CPU and torch on a GPU. `threads`: CPU threads, default all.
+    Args:
+        images: `corpus.images` or any sequence of PIL images.
+        encoder: see `lib.vision.backbones.encoder_spec`.
+        kind: what EfficientNet-Lite0 gives for N pictures is for "global" (N, 1280) float32 (average over positions),
+            for "grid" (N, 49, 1280) float16 (7 x 7 positions, row by row), for "logits" (N, 1000) float32 (ImageNet
+            classes).
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        batch_size: pictures encoded at a time.
+        cache: read pictures seen before from data/cache/features, and resume an interrupted extraction; the key is the
+            picture's content, the encoder, its weights, its preprocessing and the precision.
+        progress: show a bar.
+        engine: "onnx" (CPU), "torch", or "auto" for onnx on a CPU and torch on a GPU.
+        threads: CPU threads; None takes all.
 
-    With `cache`, pictures seen before are read from data/cache/features and an interrupted extraction resumes; the
-    key is the picture's content, the encoder, its weights, its preprocessing and the precision. The whole of a
-    corpus comes back memory-mapped; a part of it out of order is copied into memory.
-    Raises ValueError for an unknown encoder, kind, device or engine, OSError naming a picture that cannot be read.
+    Returns:
+        The features; the whole of a corpus comes back memory-mapped, a part of it out of order is copied into memory.
+
+    Raises:
+        ValueError: no picture, or an unknown encoder, kind, device or engine.
+        OSError: a picture cannot be read; the message names it.
+
+    Example:
+        >>> from PIL import Image
+        >>> from lib.vision import extract_features
+        >>> pictures = [Image.new("RGB", (64, 48), colour) for colour in ("red", "green", "red")]
+        >>> features = extract_features(pictures, cache=False, progress=False)
+        >>> features.shape, bool((features[0] == features[2]).all())
+        ((3, 1280), True)
     """
     from lib.vision.backbones import encoder_spec
 
@@ -140,7 +159,7 @@ def _torch_engine(encoder: str, kind: str, device: str, threads: int | None) -> 
 
     if threads is not None:
         torch.set_num_threads(threads)
-    model = backbone(encoder).to(device, memory_format=torch.channels_last)
+    model = backbone(encoder).to(device).to(memory_format=torch.channels_last)
     output = KINDS.index(kind)
     half = torch.autocast("cuda", dtype=torch.bfloat16, enabled=device != "cpu")
 

@@ -12,6 +12,7 @@ import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from lib.base.feature_store import FeatureStore
 from lib.base.files import atomic_path
 from lib.base.workers import on_workers
 from lib.data import load
+from lib.data.corpora.webdataset import TarImages
 from lib.vision.extract import KINDS, extract_features, feature_folder
 
 
@@ -42,7 +44,7 @@ def extract_shards(
         RuntimeError: Ray is not installed, or a worker died again and again at the same shard.
         OSError: naming a picture that cannot be read.
     """
-    images = load("webdataset", root).images
+    images = cast(TarImages, load("webdataset", root).images)
     fingerprints = [images.fingerprint(i) for i in range(len(images))]
     folder, device = feature_folder(encoder, kind, device)
     store, parts = FeatureStore(folder), {}
@@ -76,8 +78,7 @@ def encode_shard(piece: Sequence[str]) -> list:
     images = load("webdataset", shard).images
     if not Path(part).exists():
         threads = 1 if device == "cpu" else None
-        options = {"device": device, "cache": False, "progress": False, "threads": threads}
-        features = extract_features(images, encoder, kind, **options)
+        features = extract_features(images, encoder, kind, device, cache=False, progress=False, threads=threads)
         keys = np.array([images.fingerprint(i) for i in range(len(images))])
         with atomic_path(Path(part)) as temporary, temporary.open("wb") as file:
             np.savez(file, keys=keys, features=features)

@@ -9,7 +9,7 @@ Normalisation is left to the device: bytes take a quarter of the way that floats
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -105,7 +105,7 @@ class Pixels:
 
     def epoch(self, batches: Iterable[Sequence[int]], epoch: int = 0) -> Iterator[Tensor]:
         """Random crops of the pictures in each batch of rows, read ahead; those of a row depend on seed and epoch."""
-        waiting = deque()
+        waiting: deque[list[Future[Tensor]]] = deque()
         for batch in batches:
             waiting.append(self._start([(int(row), self._crop(int(row), epoch)) for row in batch]))
             if len(waiting) > AHEAD:
@@ -117,9 +117,9 @@ class Pixels:
         side, left, top, mirror = np.random.default_rng([self.seed, epoch, row]).random(4).tolist()
         return Crop(self.smallest + (1 - self.smallest) * side, left, top, self.flip and mirror < 0.5)
 
-    def _start(self, wanted: list[tuple[int, Crop]]) -> list:
+    def _start(self, wanted: list[tuple[int, Crop]]) -> list[Future[Tensor]]:
         return [self._pool.submit(read_pixels, self.paths[row], self.size, crop) for row, crop in wanted]
 
-    def _wait(self, futures: list) -> Tensor:
+    def _wait(self, futures: list[Future[Tensor]]) -> Tensor:
         pictures = [future.result().permute(1, 2, 0) for future in futures]
         return torch.stack(pictures).permute(0, 3, 1, 2)

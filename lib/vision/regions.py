@@ -8,6 +8,7 @@ them inside could not be read from a source, so this room is a reconstruction.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def image_classifier(encoder: str = "efficientnet_lite0") -> tuple[np.ndarray, n
     from lib.vision.backbones import backbone, imagenet_classes
 
     model, names = backbone(encoder).model, imagenet_classes()
-    layer = model.get_classifier() if hasattr(model, "get_classifier") else getattr(model, "fc", None)
+    layer: Any = model.get_classifier() if hasattr(model, "get_classifier") else getattr(model, "fc", None)
     if getattr(layer, "out_features", None) != len(names):
         raise ValueError(f"{encoder!r} does not end in a linear layer over the {len(names)} classes of ImageNet")
     return layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy(), names

@@ -1,5 +1,7 @@
 """An encoder in two parts: a frozen one that runs once a picture, and the last layers, which may learn."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +35,9 @@ class Tail(nn.Sequential):
 class Stem(nn.Module):
     """The first layers of an encoder, frozen: pixels (N, S, S, 3) uint8 to feature maps (N, C, H, W) float32."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, encoder: Backbone, layers: nn.Sequential):
         super().__init__()
         self.register_buffer("mean", encoder.mean, persistent=False)
@@ -54,7 +59,7 @@ def split_encoder(encoder: Backbone, trained: int = 2) -> tuple[Stem, Tail]:
     is the last block and that convolution, about a quarter of the weights. Both parts share the encoder's weights, so
     training the tail changes the encoder. ValueError for another architecture or number of stages.
     """
-    model = getattr(encoder, "model", None)
+    model: Any = getattr(encoder, "model", None)
     parts = ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool")
     missing = [part for part in parts if not hasattr(model, part)]
     if missing:

@@ -23,6 +23,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if "__main__" in path.r
 QUICK = {
     "evaluation": "--quick --rounds 2 --threads 1",
     "features": "--pictures 32 --rounds 2 --threads 1",
+    "kills": "--only 00 --kills 2",
     "hashing": "--items 200000 --rounds 2",
     "loading": "--rounds 3",
     "losses": "--rounds 3",

@@ -1,5 +1,6 @@
 """What people said of image-caption pairs: the expert and the crowd judgements that are published with Flickr8k."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def load_judgements(name: str, root: str | Path | None = None) -> dict[str, Judg
 
 def _read(path: Path, kind: str, items: Items, texts: dict[str, str]) -> Judgements:
     """Lines `image<tab>caption id<tab>three numbers`; the crowd's are share of yes, yes, no."""
-    images, captions, scores, own, seen = [], [], [], [], {}
+    images, captions, scores, own = [], [], [], []
+    seen: dict[tuple[str, str], int] = {}  # picture and caption -> row
     for row, line in items.lines(path):
         where = f"corpus {items.name}: {path}, row {row}"
         fields = line.split("\t")
@@ -91,4 +93,4 @@ def _crowd(share: float, yes: float, no: float) -> list[float]:
     return [yes / (yes + no)]
 
 
-SCORES = {"expert": _expert, "crowd": _crowd}
+SCORES: dict[str, Callable[..., list[float]]] = {"expert": _expert, "crowd": _crowd}

@@ -21,6 +21,7 @@ from lib.data.corpora.reading import (
     listing,
 )
 from lib.data.corpus import SPLITS, Corpus
+from lib.data.images import Images
 
 UNDECODABLE = ("repair", "drop")
 
@@ -59,7 +60,7 @@ def load(
     return corpus_of(items, val, test, seed)
 
 
-def corpus_of(items: Items, val: float, test: float, seed: int, images: Sequence | None = None) -> Corpus:
+def corpus_of(items: Items, val: float, test: float, seed: int, images: Images | None = None) -> Corpus:
     """The corpus of pictures whose origin nobody knows here, with the shares `val` and `test` of them drawn."""
     corpus = items.corpus(
         images=images,
@@ -76,7 +77,7 @@ def draw_splits(corpus: Corpus, val: float, test: float, seed: int = 0) -> Corpu
     So identical pictures stay together, and what a file is called does not matter. (Pictures that only look alike may
     be parted: `lib.data.leaks` finds them.) Raises ValueError where nothing is left to train on.
     """
-    rows = np.flatnonzero(corpus.split == "train")
+    rows = np.flatnonzero(corpus.split == "train").tolist()
     contents = [corpus.images.fingerprint(row) for row in rows]
     distinct = list(dict.fromkeys(contents))
     drawn = held_out(distinct, round(test * len(distinct)), round(val * len(distinct)), seed)
@@ -145,6 +146,8 @@ def add_sidecars(items: Items, how: Sidecars, split: str | None) -> None:
 
     `split` is that of all of them; None where the first folder is called as the split.
     """
+    if items.folder is None:
+        raise ValueError(f"corpus {items.name}: there is no folder of pictures to look for texts of")
     text_files = items.files if how.folder == items.folder else listing(how.folder)
     texts_of: dict[str, dict[str, str]] = {}
     for file in text_files:

@@ -87,9 +87,7 @@ def load_dcmh(
     """
     name = "mirflickr25k-dcmh"
     root = corpus_root(name, root, name, "mirflickr25k-dcmh", "mirflickr25k")
-    paths = {key: _mat(root, key) for key in ("LAll", "YAll")}
-    for key in ("LAll", "YAll"):
-        paths[key] = paths[key] or find(name, root, *_mat_names(key))
+    paths = {key: _mat(root, key) or find(name, root, *_mat_names(key)) for key in ("LAll", "YAll")}
     labels = read_matrix(paths["LAll"], "LAll", columns=LABELS)
     words = read_matrix(paths["YAll"], "YAll", columns=DCMH_TAGS)
     if len(labels) != len(words):

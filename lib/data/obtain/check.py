@@ -46,7 +46,8 @@ def check(corpus: Corpus, threads: int = 4, progress: bool = True) -> list[Findi
     Duplicates are found by SHA-256, so only equal files count; `lib.data.leaks` finds pictures that look alike.
     What the adapter noted in `corpus.problems` comes last.
     """
-    findings, first_with = [], {}
+    findings: list[Finding] = []
+    first_with: dict[str, int] = {}  # digest -> picture
     bar = tqdm(total=len(corpus), unit="picture", desc=f"check {corpus.name}", disable=not progress)
     # Above its limit for decompression bombs PIL only warns, up to twice the limit.
     with bar, warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:

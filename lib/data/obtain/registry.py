@@ -127,10 +127,10 @@ def _fields(kind: type, values: Mapping, where: str) -> dict:
     known = {field.name: field for field in fields(kind)}
     unknown, lacking = values.keys() - known.keys(), known.keys() - values.keys()
     _check(not unknown, f"{where}: unknown {', '.join(sorted(map(str, unknown)))}; known: {', '.join(known)}")
-    lacking = [name for name in lacking if known[name].default is MISSING]
-    _check(not lacking, f"{where}: lacks {', '.join(sorted(lacking))}")
+    needed = sorted(name for name in lacking if known[name].default is MISSING)
+    _check(not needed, f"{where}: lacks {', '.join(needed)}")
     for name, value in values.items():
-        wanted = list if known[name].type is tuple else known[name].type
+        wanted: Any = list if known[name].type is tuple else known[name].type
         right = isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
         _check(right, f"{where}: {name} is {value!r}, not {getattr(wanted, '__name__', wanted)}")
     return dict(values)

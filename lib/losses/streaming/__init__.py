@@ -52,12 +52,13 @@ def max_of_hinges(
     Raises:
         ValueError: shapes do not fit together, no pair is positive, an engine that is unknown or cannot run here.
     """
-    options = {"margin": scalar("margin", margin, images), "keep": keep}
-    engine, positives = prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
-    if positives is None:
-        return _dense(ranking.max_of_hinges, images, texts, image_ids, text_ids, **options)
-    positive, of_image, of_text = engine.hardest(images, texts, positives)
-    value = (positives.leads(positive, of_image, of_text) + options["margin"]).clamp(min=0).sum(0)
+    margin = scalar("margin", margin, images)
+    tiled = prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
+    if tiled is None:
+        return _dense(ranking.max_of_hinges, images, texts, image_ids, text_ids, margin=margin, keep=keep)
+    code, positives = tiled
+    positive, of_image, of_text = code.hardest(images, texts, positives)
+    value = (positives.leads(positive, of_image, of_text) + margin).clamp(min=0).sum(0)
     return mean_of_smallest(value[positives.by_image], keep)
 
 
@@ -76,11 +77,12 @@ def sum_of_hinges(
 
     Args, result and errors: as `max_of_hinges`.
     """
-    options = {"margin": scalar("margin", margin, images), "keep": keep}
-    engine, positives = prepare(images, texts, image_ids, text_ids, engine, tile)
-    if positives is None:
-        return _dense(ranking.sum_of_hinges, images, texts, image_ids, text_ids, **options)
-    value = engine.hinges(images, texts, options["margin"], positives)
+    margin = scalar("margin", margin, images)
+    tiled = prepare(images, texts, image_ids, text_ids, engine, tile)
+    if tiled is None:
+        return _dense(ranking.sum_of_hinges, images, texts, image_ids, text_ids, margin=margin, keep=keep)
+    code, positives = tiled
+    value = code.hinges(images, texts, margin, positives)
     return mean_of_smallest(value[positives.by_image], keep)
 
 
@@ -105,10 +107,11 @@ def info_nce(
     """
     temperature = scalar("temperature", temperature, images)
     options = {"temperature": temperature, "smoothing": smoothing, "keep": keep}
-    engine, positives = prepare(images, texts, image_ids, text_ids, engine, tile)
-    if positives is None:
+    tiled = prepare(images, texts, image_ids, text_ids, engine, tile)
+    if tiled is None:
         return _dense(contrastive.info_nce, images, texts, image_ids, text_ids, **options)
-    positive, of_image, of_text = engine.logsumexp(images, texts, 1 / temperature, positives)
+    code, positives = tiled
+    positive, of_image, of_text = code.logsumexp(images, texts, 1 / temperature, positives)
     value = F.softplus(positives.leads(positive, of_image, of_text)).sum(0)
     if smoothing:
         # Summed over all negatives a logit is linear in the embeddings: the sum over all, less that over positives.
@@ -139,10 +142,11 @@ def sigmoid_loss(
         others, result and errors: as `max_of_hinges`.
     """
     options = {"scale": scalar("scale", scale, images), "bias": scalar("bias", bias, images)}
-    engine, positives = prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
-    if positives is None:
+    tiled = prepare(images, texts, image_ids, text_ids, engine, tile, dense=0)
+    if tiled is None:
         return _dense(contrastive.sigmoid_loss, images, texts, image_ids, text_ids, **options)
-    return engine.softplus_sum(images, texts, options["scale"], options["bias"], positives) / len(positives)
+    code, positives = tiled
+    return code.softplus_sum(images, texts, options["scale"], options["bias"], positives) / len(positives)
 
 
 def _dense(loss: Callable[..., Tensor], images, texts, image_ids, text_ids, **options) -> Tensor:

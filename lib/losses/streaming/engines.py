@@ -27,7 +27,7 @@ def prepare(
     engine: str,
     tile: int | None,
     dense: int = DENSE,
-) -> tuple[ModuleType | None, Positives | None]:
+) -> tuple[ModuleType, Positives] | None:
     """Return the engine and the positive pairs, tile by tile, after checking everything; None where the matrix is held.
 
     Args:
@@ -52,7 +52,7 @@ def prepare(
     elif engine == "auto":
         engine = "triton" if images.is_cuda and not why_no_kernels(images) else "tiles"
     if engine == "dense":
-        return None, None
+        return None
     if engine == "triton":
         if why := why_no_kernels(images):
             raise ValueError(f"engine 'triton' cannot run here: {why}; 'tiles' can")
@@ -84,7 +84,8 @@ def why_no_kernels(images: Tensor) -> str:
 
 def scalar(name: str, value: float | Tensor, like: Tensor) -> Tensor:
     """Return an option as a tensor beside the embeddings `like`, in the precision to sum in."""
-    value = torch.as_tensor(value, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
-    if value.numel() != 1:
-        raise ValueError(f"{name} must be a number here, got a tensor {tuple(value.shape)}; see the loss in lib.losses")
-    return value
+    number = torch.as_tensor(value, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
+    if number.numel() != 1:
+        shape = tuple(number.shape)
+        raise ValueError(f"{name} must be a number here, got a tensor {shape}; see the loss in lib.losses")
+    return number

@@ -9,6 +9,7 @@ summed in float32 (float64 for float64 embeddings) whatever the embeddings are.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -217,17 +218,19 @@ def gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of images, texts and scale, None where none is needed.
 
-    blocks: every tile with the gradient of its scores (times `scale`, if given), in the precision to sum in or in that
-        of the embeddings, in which they are then multiplied.
+    Args:
+        images, texts, positives, scale: what the loss was called with.
+        blocks: every tile with the gradient of its scores (times `scale`, if given), in the precision to sum in or in
+            that of the embeddings, in which they are then multiplied.
     """
     wanted = [
         ctx.needs_input_grad[0] or (scale is not None and ctx.needs_input_grad[2]),
         ctx.needs_input_grad[1],
     ]
-    of_images, of_texts = (
+    of_images, of_texts = [
         torch.zeros(part.shape, dtype=dtype_of(part), device=part.device) if want else None
         for part, want in zip((images, texts), wanted, strict=True)
-    )
+    ]
     for tile, weights in blocks:
         if of_images is not None:
             _add_product(of_images[tile.rows], weights, texts[tile.columns])
@@ -235,14 +238,16 @@ def gradients(
             _add_product(of_texts[tile.columns], weights.T, images[tile.rows])
     of_scale = None
     if scale is not None:
-        if ctx.needs_input_grad[2]:
-            of_scale = sum((rows_of(images, tile) * of_images[tile]).sum() for tile in slices(images, positives.height))
-            of_scale = of_scale.to(scale.dtype).reshape(scale.shape)
+        if of_images is not None and ctx.needs_input_grad[2]:
+            parts = [(rows_of(images, tile) * of_images[tile]).sum() for tile in slices(images, positives.height)]
+            of_scale = reduce(torch.add, parts).to(scale.dtype).reshape(scale.shape)
         for part in (of_images, of_texts):
             if part is not None:
                 part.mul_(scale)
-    of_images = of_images if ctx.needs_input_grad[0] else None
-    return *(None if part is None else part.to(images.dtype) for part in (of_images, of_texts)), of_scale
+    if not ctx.needs_input_grad[0]:
+        of_images = None
+    of_images, of_texts = [None if part is None else part.to(images.dtype) for part in (of_images, of_texts)]
+    return of_images, of_texts, of_scale
 
 
 def _add_product(total: Tensor, weights: Tensor, embeddings: Tensor) -> None:
@@ -268,7 +273,7 @@ def _weighted_rows(source: Tensor, take: Tensor, add_to: Tensor, weights: Tensor
 def _first(scores: Tensor, highest: Tensor, dim: int, buffer: Tensor) -> Tensor:
     """Return where along `dim` the score equals the highest first, which `argmax` does many times slower on a CPU.
 
-    buffer: a matrix of the shape of the scores, overwritten. Floats count exactly up to 2**24, more than a tile has.
+    `buffer`, a matrix of the shape of the scores, is overwritten. Floats count exactly up to 2**24, more than a tile has.
     """
     size = scores.shape[dim]
     from_the_end = torch.arange(size, 0, -1, dtype=buffer.dtype, device=buffer.device).unsqueeze(1 - dim)

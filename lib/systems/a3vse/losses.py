@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lib.losses.ranking import positive_pairs
+
 
 def weighted_hinges(similarity: Tensor, positives: Tensor, confidence: Tensor, margin: float = 0.2) -> Tensor:
     """Return the ranking loss with the hardest negatives, each image's pairs weighted by its confidence.
@@ -20,20 +22,17 @@ def weighted_hinges(similarity: Tensor, positives: Tensor, confidence: Tensor, m
     Raises:
         ValueError: the shapes do not agree, no pair is positive, or no confidence is above 0.
     """
-    weight = _pair_weights(similarity, positives, confidence)
-    image, text = positives.nonzero(as_tuple=True)
+    image, text = positive_pairs(similarity, positives)
+    weight = _weights(similarity, positives, confidence)
     raised = (similarity + margin).masked_fill(positives, -torch.inf)
     own = similarity[image, text]
     values = (raised.amax(1)[image] - own).clamp(min=0) + (raised.amax(0)[text] - own).clamp(min=0)
     return (weight[image] * values).sum() / weight[image].sum()
 
 
-def _pair_weights(similarity: Tensor, positives: Tensor, confidence: Tensor) -> Tensor:
-    if similarity.shape != positives.shape or confidence.shape != similarity.shape[:1]:
-        raise ValueError(
-            f"similarity {tuple(similarity.shape)}, positives {tuple(positives.shape)} and confidence "
-            f"{tuple(confidence.shape)} do not fit together"
-        )
+def _weights(similarity: Tensor, positives: Tensor, confidence: Tensor) -> Tensor:
+    if confidence.shape != similarity.shape[:1]:
+        raise ValueError(f"confidence is {tuple(confidence.shape)} for similarity {tuple(similarity.shape)}")
     if not (positives.any(1) & (confidence > 0)).any():
         raise ValueError("no image with a positive text and a confidence above 0")
     return confidence.to(similarity)

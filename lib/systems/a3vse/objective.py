@@ -15,6 +15,7 @@ from lib.base.checked import check_fields
 from lib.models.interface import Texts, Tokens
 from lib.systems.a3vse.adversarial import domain_accuracy, domain_loss, reversal_ramp, reverse_gradient
 from lib.systems.a3vse.losses import soft_alignment, weighted_hinges
+from lib.systems.a3vse.model import A3VSE
 from lib.training.batches import Batch, Pairs, concatenated, epoch_seed
 from lib.training.config import Loss
 
@@ -178,27 +179,27 @@ class A3VSEObjective(nn.Module):
             for epoch, parts in self._log.items()
         ]
 
-    def forward(self, model: nn.Module, batch: SparseBatch) -> Tensor:
+    def forward(self, model: A3VSE, batch: SparseBatch) -> Tensor:
         """Return the loss, a scalar."""
         chosen, note = self.choices, self._log.setdefault(batch.epoch, defaultdict(list))
         images, texts = model.encode_images(batch.images), model.encode_sentences(batch.texts)
         total = self.loss(model.compare(images, texts, _lengths(batch.texts)), batch.positives)
         note["pair"].append(total.detach())
         play_image, play_text = chosen.image_adversary is not None, chosen.text_adversary is not None
-        rise, others, labels = chosen.rise(batch.progress), None, None
-        if chosen.weak or chosen.soft or play_image:
-            others = model.encode_images(batch.others.images)
-        if chosen.weak or play_text:
-            labels = model.encode_sentences(batch.others.texts)
-        if chosen.weak:
+        rise = chosen.rise(batch.progress)
+        seen, read = chosen.weak or chosen.soft or play_image, chosen.weak or play_text
+        others = model.encode_images(batch.others.images) if seen else None
+        labels = model.encode_sentences(batch.others.texts) if read else None
+        if chosen.weak and others is not None and labels is not None:
             similarity = model.compare(others, labels, _lengths(batch.others.texts))
             confidence = self.data.confidence[batch.others.image_ids].to(similarity.device)
             value = weighted_hinges(similarity, batch.others.positives, confidence, chosen.margin)
             note["weak"].append(value.detach())
             total = total + rise * chosen.weak * value
-        if chosen.soft:
+        clue_images, clue_texts = self.data.clue_images, self.data.clue_texts
+        if chosen.soft and others is not None and clue_images is not None and clue_texts is not None:
             similarity = model.compare(others, texts, _lengths(batch.texts))
-            targets = self.data.clue_images[batch.others.image_ids] @ self.data.clue_texts[batch.text_ids].T
+            targets = clue_images[batch.others.image_ids] @ clue_texts[batch.text_ids].T
             value = soft_alignment(similarity, targets.to(similarity.device), chosen.temperature)
             note["soft"].append(value.detach())
             total = total + rise * chosen.soft * value
@@ -209,7 +210,7 @@ class A3VSEObjective(nn.Module):
             total = total + self._game(model, "text", batch.progress, note, *pair)
         return total
 
-    def _game(self, model, side: str, progress: float, note: dict, annotated, others) -> Tensor:
+    def _game(self, model: A3VSE, side: str, progress: float, note: dict, annotated, others) -> Tensor:
         strength = self.choices.reversal(progress) * getattr(self.choices, f"{side}_adversary")
         logits = [
             model.domain_logits(side, reverse_gradient(vectors, strength), lengths)

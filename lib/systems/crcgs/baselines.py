@@ -12,13 +12,14 @@ from lib.losses.category import (
     shared_labels,
 )
 from lib.systems.crcgs.items import LabelledItems
+from lib.systems.crcgs.networks import CategoryNetwork
 from lib.training import Objective
 
 
 def dscmr(classification: float = 1.0, likelihood: float = 1.0, gap: float = 1e-3) -> Objective:
     """The objective of DSCMR, for a `CategoryNetwork`: the base of the ablation."""
 
-    def objective(model: nn.Module, batch: LabelledItems) -> Tensor:
+    def objective(model: CategoryNetwork, batch: LabelledItems) -> Tensor:
         images, texts = _encoded(model, batch)
         logits = model.classifier(images), model.classifier(texts)
         return discriminative_loss(images, texts, *logits, batch.labels, classification, likelihood, gap)
@@ -29,7 +30,7 @@ def dscmr(classification: float = 1.0, likelihood: float = 1.0, gap: float = 1e-
 def projection() -> Objective:
     """The objective of deep cross-modal projection, CMPM + CMPC, with the classifier's weights as class vectors."""
 
-    def objective(model: nn.Module, batch: LabelledItems) -> Tensor:
+    def objective(model: CategoryNetwork, batch: LabelledItems) -> Tensor:
         images, texts = _encoded(model, batch)
         alike = shared_labels(batch.labels) > 0
         classified = projection_classification(images, texts, model.classifier.weight, batch.labels)
@@ -41,7 +42,7 @@ def projection() -> Objective:
 def contrastive(temperature: float = 0.1) -> Objective:
     """The objective of CLIP: find the partner among the batch; labels are not used."""
 
-    def objective(model: nn.Module, batch: LabelledItems) -> Tensor:
+    def objective(model: CategoryNetwork, batch: LabelledItems) -> Tensor:
         images, texts = _encoded(model, batch)
         cosine = nn.functional.normalize(images, dim=1) @ nn.functional.normalize(texts, dim=1).T
         return info_nce(cosine, torch.eye(len(batch), dtype=torch.bool, device=cosine.device), temperature)
@@ -52,12 +53,12 @@ def contrastive(temperature: float = 0.1) -> Objective:
 def dcmh(quantisation: float = 1.0, balance: float = 1.0) -> Objective:
     """The objective of deep cross-modal hashing, for a network whose `dim` is the number of bits."""
 
-    def objective(model: nn.Module, batch: LabelledItems) -> Tensor:
+    def objective(model: CategoryNetwork, batch: LabelledItems) -> Tensor:
         images, texts = _encoded(model, batch)
         return dcmh_loss(images, texts, shared_labels(batch.labels) > 0, quantisation, balance)
 
     return objective
 
 
-def _encoded(model: nn.Module, batch: LabelledItems) -> tuple[Tensor, Tensor]:
+def _encoded(model: CategoryNetwork, batch: LabelledItems) -> tuple[Tensor, Tensor]:
     return model.encode_images(batch.images).float(), model.encode_sentences(batch.texts).float()

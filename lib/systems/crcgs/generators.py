@@ -39,6 +39,7 @@ class FeatureGenerator(nn.Module):
         self.encoder = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(source_dim, hidden), nn.ReLU(), nn.Linear(hidden, dim), nn.ReLU()
         )
+        self.target_dim = target_dim
         self.decoder = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, target_dim))
         if relu_output:
             self.decoder.append(nn.ReLU())

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from lib.losses.category import hash_loss, shared_labels
+from lib.models.interface import RetrievalModel
 from lib.systems.crcgs.items import LabelledItems, SearchedItems, embed
 from lib.training import History, Objective, TrainConfig, fit
 
@@ -28,7 +29,7 @@ def hashing(structure: float = 1.0, likelihood: float = 1.0, quantisation: float
     defines. Its program for COCO has no such term, and this is that one.)
     """
 
-    def objective(model: nn.Module, batch: LabelledItems) -> Tensor:
+    def objective(model: RetrievalModel, batch: LabelledItems) -> Tensor:
         bits = model.encode_images(batch.images).float(), model.encode_sentences(batch.texts).float()
         alike = shared_labels(batch.labels) > 0
         return hash_loss(batch.images, batch.texts, *bits, alike, structure, likelihood, quantisation)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.evaluation.categories import CLEAN, evaluate_categories
+from lib.models.interface import retrieval_model
 from lib.training import TrainConfig
 from lib.training.batches import epoch_seed
 
@@ -97,10 +98,10 @@ def category_config(
 
 def embed(model: nn.Module, items: LabelledItems, batch_size: int = 4096) -> tuple[Tensor, Tensor]:
     """Return image and text features (N, D) of all items on the CPU, of the model in eval mode."""
-    model.eval()
+    network = retrieval_model(model.eval())
     device = next(model.parameters()).device
     parts = torch.arange(len(items)).split(batch_size)
     with torch.no_grad():
-        images = [model.encode_images(items.images[rows].to(device)).cpu() for rows in parts]
-        texts = [model.encode_sentences(items.texts[rows].to(device)).cpu() for rows in parts]
+        images = [network.encode_images(items.images[rows].to(device)).cpu() for rows in parts]
+        texts = [network.encode_sentences(items.texts[rows].to(device)).cpu() for rows in parts]
     return torch.cat(images), torch.cat(texts)

@@ -5,24 +5,26 @@ are (B, D), row i of each being one item.
 """
 
 import math
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.losses.category import shared_labels
+from lib.losses.category import check_rows, shared_labels
 from lib.losses.contrastive import sigmoid_loss
 
 
 def feature_distillation(s_v: Tensor, s_t: Tensor, g_v: Tensor, g_t: Tensor) -> Tensor:
     """Return the mean squared error of both sides from their generative features, summed (L_t without its weight)."""
+    check_rows(s_v=s_v, s_t=s_t, g_v=g_v, g_t=g_t)
     return F.mse_loss(s_v, g_v) + F.mse_loss(s_t, g_t)
 
 
 def discrimination_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Return the cross-entropy of telling real (class 1) from fake (class 0); both (B, 2) logits."""
-    ones = torch.ones(len(real), dtype=torch.long, device=real.device)
-    return F.cross_entropy(real, ones) + F.cross_entropy(fake, torch.zeros_like(ones[: len(fake)]))
+    ones, zeros = real.new_ones(len(real), dtype=torch.long), fake.new_zeros(len(fake), dtype=torch.long)
+    return F.cross_entropy(real, ones) + F.cross_entropy(fake, zeros)
 
 
 def fooling_loss(fake: Tensor) -> Tensor:
@@ -46,6 +48,7 @@ def noise_contrast(a: Tensor, b: Tensor, temperature: float, samples: int, batch
     Raises:
         ValueError: the batch has a single item, so that there is nothing to contrast with.
     """
+    check_rows(a=a, b=b)
     size = batch_size or len(a)
     if size < 2 or len(a) < 2:
         raise ValueError("a batch of one item has no negatives")
@@ -68,8 +71,9 @@ def generative_contrast(
 
     Within a modality (g_v, s_v) and (g_t, s_t), across (g_v, s_t) and (g_t, s_v).
     """
+    check_rows(s_v=s_v, s_t=s_t, g_v=g_v, g_t=g_t)
     pairings = ((g_v, s_v), (g_t, s_t), (g_v, s_t), (g_t, s_v))
-    return sum(noise_contrast(a, b, temperature, samples, batch_size) for a, b in pairings) / 4
+    return reduce(torch.add, [noise_contrast(a, b, temperature, samples, batch_size) for a, b in pairings]) / 4
 
 
 def support_weights(queries: Tensor, support: Tensor, shared: Tensor, temperature: float) -> Tensor:
@@ -82,7 +86,7 @@ def support_weights(queries: Tensor, support: Tensor, shared: Tensor, temperatur
         queries: (B, D); support: (G, D); shared: (B, G) counts, at least one above 0 in each row.
     """
     cosine = F.normalize(queries, dim=1) @ F.normalize(support, dim=1).T
-    return (cosine / temperature + shared.log()).softmax(1)
+    return (cosine / temperature + shared.log()).softmax(1).to(support.dtype)
 
 
 def support_set_loss(s_v: Tensor, s_t: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -95,6 +99,7 @@ def support_set_loss(s_v: Tensor, s_t: Tensor, labels: Tensor, temperature: floa
     Args:
         s_v, s_t: (B, D), not negative; labels: (B, C) bool, at least one a row.
     """
+    check_rows(s_v=s_v, s_t=s_t, labels=labels)
     shared = shared_labels(labels)
     from_texts = support_weights(s_v, s_t, shared, temperature) @ s_t
     from_images = support_weights(s_t, s_v, shared, temperature) @ s_v

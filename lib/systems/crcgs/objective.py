@@ -1,6 +1,7 @@
 """CRCGS (Zhang et al., SIGIR 2022): its objective with all parts, and its published settings."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from lib.systems.crcgs.losses import (
     generative_contrast,
     support_set_loss,
 )
-from lib.systems.crcgs.networks import Discriminator
+from lib.systems.crcgs.networks import CategoryNetwork, Discriminator
 from lib.training import TrainConfig
 
 
@@ -93,14 +94,15 @@ class CrcgsObjective(nn.Module):
         widest: int = 2048,
     ):
         super().__init__()
-        self.generators, self.weights, self.terms = generators, weights, {}
+        self.generators, self.weights = generators, weights
+        self.terms: dict[str, float] = {}
         self.base = weights.classification, weights.likelihood, weights.gap
         self.samples, self.batch_size = items, None
         self.rate, self.betas = config.learning_rate, config.betas
         if published_batches:
             self.samples, self.batch_size = -(-items // config.batch_size), config.batch_size
         if weights.adversarial:
-            sizes = [side.decoder[2].out_features for side in (generators.text_to_image, generators.image_to_text)]
+            sizes = [side.target_dim for side in (generators.text_to_image, generators.image_to_text)]
             with torch.random.fork_rng():
                 torch.manual_seed(config.seed)
                 hidden = (2048, 1024, 512), (512, 64, 32)
@@ -119,7 +121,7 @@ class CrcgsObjective(nn.Module):
         if self.weights.adversarial:
             self.optimiser.load_state_dict(state)
 
-    def forward(self, model: nn.Module, batch: LabelledItems) -> Tensor:
+    def forward(self, model: CategoryNetwork, batch: LabelledItems) -> Tensor:
         """Train the discriminators on the batch, and return the loss of the network, a scalar."""
         weights = self.weights
         images, texts = model.encode_images(batch.images).float(), model.encode_sentences(batch.texts).float()
@@ -155,9 +157,10 @@ class CrcgsObjective(nn.Module):
         self.discriminators.requires_grad_(True)
         for _ in range(self.weights.discriminator_steps):
             pairs = zip(self.discriminators, real, fake, strict=True)
-            loss = sum(discrimination_loss(judge(r), judge(f.detach())) for judge, r, f in pairs)
+            loss = reduce(torch.add, [discrimination_loss(judge(r), judge(f.detach())) for judge, r, f in pairs])
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
         self.discriminators.requires_grad_(False)  # they are asked, not taught, by what follows
-        return sum(fooling_loss(judge(f)) for judge, f in zip(self.discriminators, fake, strict=True))
+        judged = zip(self.discriminators, fake, strict=True)
+        return reduce(torch.add, [fooling_loss(judge(f)) for judge, f in judged])

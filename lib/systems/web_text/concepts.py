@@ -49,7 +49,7 @@ def concepts(
     single = single[:most]
     together = {pair: len(rows_of[pair[0]] & rows_of[pair[1]]) for pair in combinations(single, 2)}
     common = [pair for pair, n in together.items() if 0.6 * enough <= n < min(len(rows_of[stem]) for stem in pair) / 2]
-    pairs = sorted(common, key=lambda pair: (-together[pair], pair))[:most]
+    pairs: list[Query] = [*sorted(common, key=lambda pair: (-together[pair], pair))[:most]]
     return {"simple": [(stem,) for stem in single], "complex": pairs}
 
 

@@ -1,5 +1,7 @@
 """The text embeddings whose vectors an image model learns: those of Gomez et al. 2019, and tf-idf with SVD."""
 
+from typing import Any
+
 from lib.text.doc2vec import Doc2Vec
 from lib.text.fasttext import FastText
 from lib.text.glove_training import Glove
@@ -22,7 +24,7 @@ def text_embeddings(
         topics: of LDA, which expects stems.
         device: of GloVe.
     """
-    common = {"dim": dim, "min_count": min_count, "seed": seed}
+    common: dict[str, Any] = {"dim": dim, "min_count": min_count, "seed": seed}
     return {
         "Word2Vec (CBOW)": Word2Vec(**common, epochs=passes),
         "Word2Vec (skip-gram)": Word2Vec(**common, epochs=passes, skip_gram=True),

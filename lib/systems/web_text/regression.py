@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from lib.models.interface import Texts, text_vectors
 from lib.models.joint_embedding import unit
 
 
@@ -27,6 +28,8 @@ class TextRegression(nn.Module):
         centre: (D,) mean of the training targets or vectors, from which both sides are seen.
     """
 
+    centre: Tensor
+
     def __init__(self, image: nn.Module, centre: Tensor):
         super().__init__()
         self.image = image
@@ -37,16 +40,16 @@ class TextRegression(nn.Module):
         raise NotImplementedError
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Return the predicted vectors (B, D)."""
+        """Return the predicted vectors (B, D); compare them by cosine."""
         raise NotImplementedError
 
-    def encode_sentences(self, texts: Tensor) -> Tensor:
-        """Return the vectors (B, D) of texts or queries, to be compared with `encode_images`."""
+    def encode_sentences(self, sentences: Texts) -> Tensor:
+        """Return the vectors (B, D) of texts or queries; compare them by cosine."""
         raise NotImplementedError
 
-    def forward(self, images: Tensor, texts: Tensor) -> Tensor:
+    def forward(self, images: Tensor, sentences: Texts) -> Tensor:
         """Return the (I, T) cosines."""
-        return unit(self.encode_images(images)) @ unit(self.encode_sentences(texts)).T
+        return unit(self.encode_images(images)) @ unit(self.encode_sentences(sentences)).T
 
 
 class SigmoidRegression(TextRegression):
@@ -72,8 +75,8 @@ class SigmoidRegression(TextRegression):
     def encode_images(self, images: Tensor) -> Tensor:
         return self._seen(self.image(images).float().sigmoid())
 
-    def encode_sentences(self, texts: Tensor) -> Tensor:
-        return self._seen(self.targets(texts))
+    def encode_sentences(self, sentences: Texts) -> Tensor:
+        return self._seen(self.targets(text_vectors(sentences, type(self).__name__)))
 
     def _seen(self, vectors: Tensor) -> Tensor:
         if not self.centred:
@@ -99,5 +102,5 @@ class CosineRegression(TextRegression):
     def encode_images(self, images: Tensor) -> Tensor:
         return unit(self.image(images))
 
-    def encode_sentences(self, texts: Tensor) -> Tensor:
-        return self.targets(texts)
+    def encode_sentences(self, sentences: Texts) -> Tensor:
+        return self.targets(text_vectors(sentences, type(self).__name__))

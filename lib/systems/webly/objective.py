@@ -6,13 +6,16 @@ and both in one batch.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.base.checked import check_fields
 from lib.losses import soft_margin
 from lib.models.interface import Texts, Tokens
+from lib.models.joint_embedding import JointEmbedding
 from lib.training.batches import Batch, Pairs, concatenated
 from lib.training.config import History, Loss, TrainConfig
 from lib.training.loop import fit
@@ -87,7 +90,7 @@ class TaggedPairs(Pairs):
 
     def rows(self, epoch: int) -> Tensor:
         """Return the rows of the curriculum's share at `epoch`, at least two of them."""
-        if self.rank is None:
+        if self.rank is None or self.share is None:
             return super().rows(epoch)
         return self.rank.argsort(stable=True)[: max(2, round(self.share(epoch) * len(self)))]
 
@@ -98,7 +101,9 @@ def clean_pairs(pairs: Pairs, tags: Tensor) -> TaggedPairs:
     return TaggedPairs(pairs.images, pairs.texts, pairs.image_of_text, pairs.lengths, tags=tags, described=described)
 
 
-def web_pairs(images: Tensor, tags: Tensor, frequency=None, share: Callable[[int], float] | None = None) -> TaggedPairs:
+def web_pairs(
+    images: Tensor | np.ndarray, tags: Tensor, frequency=None, share: Callable[[int], float] | None = None
+) -> TaggedPairs:
     """Return web images (N, D) with their tags (N, F), without sentences: the data of stage II.
 
     Args:
@@ -157,7 +162,7 @@ class WeblyObjective:
         self.data, self.loss, self.tag_loss, self.soft = data, loss, tag_loss or loss, soft
         self.sentence_weight, self.tag_weight = sentence_weight, tag_weight
 
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+    def __call__(self, model: JointEmbedding, batch: Batch) -> Tensor:
         """Return the loss, a scalar."""
         images = model.encode_images(batch.images)
         total = images.sum() * 0
@@ -184,7 +189,7 @@ def _rows_of(texts: Texts, rows: Tensor) -> Texts:
 
 
 def two_stages(
-    model: nn.Module,
+    model: JointEmbedding,
     clean: TaggedPairs,
     web: TaggedPairs,
     loss: Loss,
@@ -201,7 +206,7 @@ def two_stages(
     """
     first = WeblyObjective(clean, loss, choices.sentence_weight, choices.tag_weight)
     second = WeblyObjective(web, loss, 0.0, choices.tag_weight)
-    options = {"val": val, "device": device, "progress": progress}
+    options: dict[str, Any] = {"val": val, "device": device, "progress": progress}
     return (
         fit(model, clean, choices.stage1, objective=first, **options),
         fit(model, web, choices.stage2, objective=second, **options),
