@@ -177,7 +177,8 @@ class _Library:
     def __init__(self, root: Path):
         self.root = Path(root)
         self.modules: dict[str, _Module | None] = {}
-        self.tables: dict[Place, list[Place]] = {}
+        self.yaml: dict[str, str | None] = {}
+        self.direct: dict[Place, list[Place]] = {}
 
     def module(self, name: str) -> _Module | None:
         """The module of that name, None if there is no such file."""
@@ -189,6 +190,14 @@ class _Library:
             text = file.read_text(encoding="utf-8") if file.is_file() else None
             self.modules[name] = None if text is None else _parse(text, name, package, str(file))
         return self.modules[name]
+
+    def beside(self, name: str) -> str | None:
+        """Hash of the YAML file with the name of a module, None if there is none."""
+        if name not in self.yaml:
+            file = self.root.joinpath(*name.split(".")).with_suffix(".yaml")
+            text = file.read_text(encoding="utf-8") if file.is_file() else None
+            self.yaml[name] = None if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self.yaml[name]
 
     def _there(self, name: str) -> _Module:
         module = self.module(name)
@@ -261,12 +270,12 @@ class _Library:
 
     def _direct(self, place: Place) -> list[Place]:
         """What the names in a definition stand for."""
-        if place not in self.tables:
+        if place not in self.direct:
             definition = self._there(place[0]).definitions[place[1]]
             is_table = place[1] in definition.module.tables
             names = [] if is_table else sorted(definition.uses.names)
-            self.tables[place] = [p for name in names for p in self.places(name)]
-        return self.tables[place]
+            self.direct[place] = [p for name in names for p in self.places(name)]
+        return self.direct[place]
 
     def _named(self, text: str) -> list[Place]:
         """What a text names: a definition "lib.a:b", a module "lib.a", or with "lib.a." any module in that package."""
@@ -285,9 +294,8 @@ class _Library:
         """Name and hash of a definition, and of the table in a YAML file beside its module; {} for no statements."""
         module, key = self._there(place[0]), place[1]
         found = {}
-        table = self.root.joinpath(*place[0].split(".")).with_suffix(".yaml")
-        if table.is_file():
-            found[f"{place[0]}.yaml"] = hashlib.sha256(table.read_text(encoding="utf-8").encode()).hexdigest()[:16]
+        if digits := self.beside(place[0]):
+            found[f"{place[0]}.yaml"] = digits
         if "[" in key:
             name, _, entry = key[:-1].partition("[")
             found[".".join(place)] = hashlib.sha256(module.tables[name][entry].encode()).hexdigest()[:16]
