@@ -219,6 +219,13 @@ def test_what_has_no_identity_is_refused_by_name(store):
         run(loss=lambda s, p: info_nce(s, p) + 0 * len(stream.name))
 
 
+def test_code_that_was_changed_meanwhile_is_not_taken_for_that_which_runs(store, monkeypatch, capsys):
+    run()
+    monkeypatch.setattr("lib.base.identity.STARTED", 0.0)
+    assert counted(run)[0] == {"trained": 1}
+    assert "was changed after this process had begun: this fit is trained and not kept" in capsys.readouterr().out
+
+
 def test_pruning_deletes_what_was_not_used_for_longest(store, capsys):
     for seed in range(3):
         run(config=replace(CONFIG, seed=seed, epochs=1))

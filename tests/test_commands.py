@@ -202,7 +202,7 @@ def test_uv_installs_with_hashes_and_pip_is_the_fallback(checkout, calls):
     environment.install(checkout)
     _, bootstrap, with_uv, in_place = calls
     assert "pip --disable-pip-version-check install" in bootstrap
-    assert with_uv.startswith("-m uv pip install --python")
+    assert with_uv.startswith("-m uv pip install --system-certs --python")
     assert "--no-build-isolation" in in_place
     assert all("--require-hashes" in call for call in (bootstrap, with_uv))
     assert (checkout / ".venv" / "uv.lock.txt").read_text().splitlines() == [
@@ -323,7 +323,7 @@ def not_portable(source: str) -> list[str]:
     return found
 
 
-OTHER_OPEN = {"Image.open", "tarfile.open", "gzip.open", "webbrowser.open"}
+OTHER_OPEN = {"self.open", "Image.open", "tarfile.open", "gzip.open", "webbrowser.open"}
 
 
 def test_lib_is_written_for_windows_too():

@@ -114,25 +114,33 @@ def test_a_second_load_and_another_hash_seed_give_the_same(name, root, corpora, 
     assert elsewhere[name] == corpora[name].fingerprint()
 
 
+class Listing:
+    """Some directory entries, in the ways in which those of `os.scandir` are used."""
+
+    def __init__(self, entries: list):
+        self.entries = iter(entries)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.entries)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.entries = iter(())
+
+
 @EACH
 def test_the_order_in_which_a_disk_lists_its_files_does_not_matter(name, corpora, tmp_path, monkeypatch):
     files = TINY[name].files()
     backwards = lay_out(tmp_path, dict(reversed(files.items())))
     listdir, scandir = os.listdir, os.scandir
-
-    class Listing(list):
-        """What `os.scandir` gives, as a list."""
-
-        def __enter__(self):
-            return iter(self)
-
-        def __exit__(self, *_):
-            self.clear()
-
-        close = list.clear
-
-        def __next__(self):
-            raise StopIteration
 
     def turned(*path):
         with scandir(*path) as entries:

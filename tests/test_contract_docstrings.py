@@ -83,11 +83,8 @@ def in_another_dialect(node: ast.FunctionDef | ast.ClassDef) -> list[str]:
             section = SECTION.match(line)
             inside = section[1] if section else ""
             described = re.match(r"(\w+)(, \w+)*: ", line)
-            if (
-                re.match(r"Raises [A-Z]\w+", line)
-                or re.match(r"Args and errors", line)
-                or (not inside and described and described[1] in names)
-            ):
+            in_a_sentence = re.match(r"Raises [A-Z]\w+|Args and errors", line)
+            if in_a_sentence or (not inside and described and described[1] in names):
                 found.append(line)
     return found
 

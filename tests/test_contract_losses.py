@@ -95,6 +95,12 @@ def axes_of(path: str) -> dict[str, str]:
     return axes | ({"targets": "IT"} if {"similarity", "targets"} <= axes.keys() else {})
 
 
+def test_a_loss_with_an_unknown_argument_is_red_and_says_what_to_add(monkeypatch):
+    monkeypatch.setitem(LOSSES, "losses.new.loss", lambda similarity, neighbours: similarity)
+    with pytest.raises(AssertionError, match="takes neighbours, which no tiny batch has: add it to AXES"):
+        axes_of("losses.new.loss")
+
+
 def batch(path: str, seed: int = 0, dtype=torch.float64) -> dict[str, torch.Tensor]:
     """Tiny inputs of a loss; features are positive, as some losses want them, and no two numbers are equal."""
     generator = torch.Generator().manual_seed(seed)
@@ -172,6 +178,7 @@ def test_a_loss_does_not_depend_on_the_order_of_the_batch(path):
     torch.testing.assert_close(value_and_gradients(path, moved)[0], value_and_gradients(path, given)[0])
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")  # which torch says before it refuses
 @EACH
 def test_inputs_that_do_not_fit_are_refused(path):
     """One row too few is refused by name; one column too few never goes unnoticed."""

@@ -20,6 +20,7 @@ import lib.models
 import lib.systems
 from lib.models import CCA, CrossAttention, GeneralizedPooling, JointEmbedding, PooledBranch, Projection, last_pool
 from lib.models.gru import GRUEncoder
+from lib.models.interface import RetrievalModel, Texts, Tokens
 from lib.systems.a3vse import A3VSE
 from lib.systems.crcgs import CategoryNetwork, HashedNetwork, HashLayer
 from lib.systems.web_text import CosineRegression, SigmoidRegression
@@ -33,7 +34,7 @@ REGIONS = torch.randn(5, 4, 12, generator=DRAWN)
 IMAGES = REGIONS.mean(1)
 TEXTS = torch.randn(5, 6, generator=DRAWN)
 WORDS = torch.randn(20, 6, generator=DRAWN)
-TOKENS = (torch.randint(1, 20, (5, 7), generator=DRAWN), torch.tensor([7, 1, 4, 2, 6]))
+TOKENS = Tokens(torch.randint(1, 20, (5, 7), generator=DRAWN), torch.tensor([7, 1, 4, 2, 6]))
 
 
 class Case(NamedTuple):
@@ -41,7 +42,7 @@ class Case(NamedTuple):
 
     make: Callable[[], nn.Module]
     images: Tensor
-    texts: Tensor | tuple[Tensor, Tensor]
+    texts: Texts
     others: Callable[[nn.Module], list[Tensor]] = lambda model: []  # outputs of parts that encode neither
     idle: frozenset[str] = frozenset()  # parameters that this way of using the class has no use for
 
@@ -125,8 +126,8 @@ def tiny(case: str, seed: int = 0) -> nn.Module:
     return MODELS[case].make()
 
 
-def rows(texts: Tensor | tuple[Tensor, Tensor], index) -> Tensor | tuple[Tensor, Tensor]:
-    return texts[index] if isinstance(texts, Tensor) else tuple(part[index] for part in texts)
+def rows(texts: Texts, index) -> Texts:
+    return texts[index] if isinstance(texts, Tensor) else Tokens(*(part[index] for part in texts))
 
 
 def compares(model: nn.Module) -> bool:
@@ -139,6 +140,7 @@ def test_every_model_is_made_here(name):
     assert made, f"{CLASSES[name].__module__}.{name} is a model without a tiny one: add it to MODELS in {__file__}"
     for case in made:
         assert isinstance(tiny(case), CLASSES[name])
+        assert isinstance(tiny(case), RetrievalModel)
 
 
 @EACH

@@ -212,6 +212,7 @@ print((status("VmHWM") - before) / 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a process from /proc")
 @pytest.mark.parametrize("name", NAMES)
 def test_peak_memory_is_that_of_a_tile(name):

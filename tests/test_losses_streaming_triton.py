@@ -16,6 +16,7 @@ from lib.losses import positives_from_ids, streaming
 from lib.losses.streaming import engines
 from tests.test_losses_streaming import LEARNED, OPTIONS, problem, value_and_gradients
 
+pytestmark = pytest.mark.slow
 NAMES = ["max_of_hinges", "sum_of_hinges", "info_nce", "sigmoid_loss"]
 HALF = "bfloat16"
 ROOT = Path(__file__).resolve().parents[1]

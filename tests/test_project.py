@@ -38,7 +38,8 @@ NOT_IMPORTED = {
     "onnxscript": "torch.onnx.export translates with it",
     "pytest-timeout": "the setting `timeout` in pyproject.toml",
     "mypy": "python -m lib lint",
-    "ruff": "make lint",
+    "ruff": "python -m lib lint",
+    "uv": "python -m lib lock; the installation of requirements.lock",
 }
 
 

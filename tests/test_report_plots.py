@@ -5,8 +5,6 @@ import io
 from types import SimpleNamespace
 
 import matplotlib as mpl
-import nbclient
-import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -294,8 +292,12 @@ def test_similarity_heatmap():
         plots.similarity_heatmap(similarity, ["x", "y"], ["a", "b"])
 
 
+@pytest.mark.notebooks
 def test_a_notebook_stores_small_pictures():
     """In a kernel, after style(), every figure is stored through `png`, also one made with pyplot."""
+    import nbclient
+    import nbformat
+
     code = [
         "from lib.report import plots\nplots.style()",
         "import numpy as np\nnoise = np.random.default_rng(0).random((4, 64, 64, 3))\nplots.show_images(noise);",

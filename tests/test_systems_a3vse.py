@@ -15,7 +15,7 @@ from lib.systems.a3vse.adversarial import domain_accuracy, domain_loss, reversal
 from lib.systems.a3vse.domains import maximum_mean_discrepancy, proxy_a_distance
 from lib.systems.a3vse.losses import soft_alignment, weighted_hinges
 from lib.systems.a3vse.model import A3VSE, AttentivePooling, region_word_similarity, word_attention
-from lib.systems.a3vse.objective import A3VSEChoices, A3VSEObjective, SparsePairs, clues, joined
+from lib.systems.a3vse.objective import A3VSEChoices, A3VSEObjective, SparsePairs, clues
 from lib.training import Pairs, TrainConfig, fit, validate
 
 
@@ -269,18 +269,10 @@ def test_pairs_that_do_not_fit_are_refused():
         sparse(clue_images=torch.ones(20, 2))
 
 
-def test_clues_add_up_and_joined_pairs_keep_their_owners():
+def test_clues_add_up():
     parts = [(0.5, random(3, 2), random(4, 2, seed=1)), (2.0, random(3, 5, seed=2), random(4, 5, seed=3))]
     left, right = clues(*parts)
     torch.testing.assert_close(left @ right.T, sum(w * a @ b.T for w, a, b in parts))
-    first = Pairs(random(2, 3), random(3, 4), torch.tensor([0, 1, 1]))
-    both = joined(first, Pairs(random(2, 3), random(1, 4), torch.tensor([1])))
-    assert both.image_of_text.tolist() == [0, 1, 1, 3]
-    short = Pairs(random(1, 3), torch.tensor([[4, 5]]), torch.tensor([0]), torch.tensor([2]))
-    long = Pairs(random(1, 3), torch.tensor([[4, 5, 6]]), torch.tensor([0]), torch.tensor([3]))
-    assert joined(short, long).texts.tolist() == [[4, 5, 0], [4, 5, 6]]
-    with pytest.raises(ValueError, match="word ids"):
-        joined(short, Pairs(random(1, 3), random(1, 4), torch.tensor([0])))
 
 
 # ------------------------------------------------------------------------------------------------ two planted domains

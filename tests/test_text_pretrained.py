@@ -125,6 +125,7 @@ print("done without a network")
 """
 
 
+@pytest.mark.slow
 def test_nothing_asks_the_network():
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_NETWORK],

@@ -116,6 +116,7 @@ def two(tmp_path_factory) -> list[dict]:
     return [json.loads((out / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHARED)
 def test_value_and_gradient_are_those_of_one_process(two, name):
     alone = one_step(dense(DENSE[name.split(", ")[1]]), *batch())
@@ -139,6 +140,7 @@ def test_no_rank_holds_its_part_of_the_matrix(loss):
     assert 0 < max(torch.tensor(held).cumsum(0)) < 1_000_000  # the matrix has 4,000,000 bytes
 
 
+@pytest.mark.slow
 def test_training_is_that_of_one_process(two):
     alone = train(Learned())
     for rank in two:
@@ -151,6 +153,7 @@ def test_training_is_that_of_one_process(two):
     assert alone["weights"][-1] != pytest.approx(0.1)  # the temperature has learned, too
 
 
+@pytest.mark.slow
 def test_ranks_share_every_batch_and_have_equal_steps(two):
     whole = [(set(b.image_ids.tolist()), set(b.text_ids.tolist())) for b in data().epoch(16, 3, 1)]
     assert len(two[0]["epoch"]) == len(two[1]["epoch"]) == len(whole)
@@ -185,6 +188,7 @@ def test_dense_is_the_loss_of_the_matrix():
     assert_close(dense(info_nce)(images, texts, image_ids, text_ids), expected)
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_writes_numbers_and_weights(tmp_path, capsys):
     settings = {"epochs": 6, "batch_size": 64, "dim": 32, "rate": 3e-3}
     given = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]

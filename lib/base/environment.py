@@ -112,11 +112,7 @@ def install(root: Path = ROOT) -> None:
     digest = lock_hash(root)
     again = stamp.is_file() and stamp.read_text(encoding="utf-8").strip() == UNFINISHED
     stamp.write_text(UNFINISHED, encoding="utf-8")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    if _fails([*pip, "--version"], quiet=True) and _fails([sys.executable, "-m", "ensurepip", "--upgrade"], quiet=True):
-        raise NotReady(
-            "this Python cannot install packages (no ensurepip); on Debian and Ubuntu: apt install python3-venv"
-        )
+    _require_pip()
     _say("[2/3] installing requirements.lock: up to 5 GB, most of it PyTorch; minutes, depending on the network")
     if not _has_uv(root) or _fails(uv_command(lock, again)):
         _refuse_full_disk(root)
@@ -136,21 +132,15 @@ def install(root: Path = ROOT) -> None:
 
 def uv_command(lock: Path, again: bool = False) -> list[str]:
     """The command that installs `lock` with uv into the running interpreter's environment."""
-    uv = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable]
+    # the system's certificates, as pip takes them: where the network has its own, uv's do not do
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--system-certs", "--python", sys.executable]
     return [*uv, "--no-deps", "--require-hashes", *(["--reinstall"] if again else []), "--requirement", str(lock)]
 
 
 def pip_command(lock: Path, again: bool = False) -> list[str]:
     """The same with pip."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
-    return [
-        *pip,
-        "--no-deps",
-        "--require-hashes",
-        *(["--force-reinstall"] if again else []),
-        "--requirement",
-        str(lock),
-    ]
+    force = ["--force-reinstall"] if again else []
+    return [*PIP, "install", "--no-deps", "--require-hashes", *force, "--requirement", str(lock)]
 
 
 def lock_entry(text: str, name: str) -> str:

@@ -27,7 +27,7 @@ import torch
 
 from lib.base import checkpoint
 from lib.base.files import cache_dir
-from lib.base.identity import identity
+from lib.base.identity import CodeChanged, identity
 
 PAUSE = 20.0  # seconds between two writes of progress, at least
 PART = 50  # and so many times as long as a write takes: 2 % of the time goes into writing
@@ -94,7 +94,13 @@ def keeping(device: torch.device, wanted: bool = True, **parts: Any) -> Iterator
         return
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     made_with = [platform.python_version_tuple()[:2], torch.__version__, np.__version__, kind]
-    key = identity(made_with, parts)
+    try:
+        key = identity(made_with, parts)
+    except CodeChanged as error:
+        print(f"{error}: this fit is trained and not kept; start the process again", flush=True)
+        _counts["trained"] += 1
+        yield Place(None)
+        return
     path = cache_dir("fits", key[:2]) / f"{key}.pt"
     with _alone(path):
         place = Place(path)

@@ -9,9 +9,11 @@ import dis
 import functools
 import hashlib
 import inspect
+import os
 import re
 import sys
 import sysconfig
+import time
 import types
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -29,8 +31,15 @@ INSTALLED = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib"),
 PASSING = {"training"}  # attributes of modules that the training loop sets by itself
 
 
+STARTED = time.time()
+
+
 class NoIdentity(TypeError):
     """A value that no hash can stand for: an open file, a lock, a generator."""
+
+
+class CodeChanged(RuntimeError):
+    """The source of lib is no longer what this process has imported."""
 
 
 def identity(*values: Any) -> str:
@@ -40,14 +49,23 @@ def identity(*values: Any) -> str:
 
     Raises:
         NoIdentity: a value that cannot be hashed; the message says where it was met.
+        CodeChanged: a file with code that counts was written after this process had begun.
     """
     walk = _Walk()
     for value in values:
         walk.add(value, type(value).__name__)
     for name, code in sorted(definitions.reached(walk.code).items()):
         if not name.startswith("lib.base."):  # how things are kept does not decide what they are
+            _check_unchanged(name)
             walk.write("code", name, code)
     return walk.digest.hexdigest()
+
+
+def _check_unchanged(definition: str) -> None:
+    module = sys.modules.get(definition.rpartition(".")[0])
+    file = getattr(module, "__file__", None)
+    if file is not None and os.stat(file).st_mtime > STARTED:
+        raise CodeChanged(f"{file} was changed after this process had begun")
 
 
 class _Walk:

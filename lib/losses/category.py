@@ -1,7 +1,7 @@
 """Losses of retrieval by category, where two items belong together when they share a label.
 
 Features are (B, D), one row an item of the batch; labels are (B, C), several a row. All losses are means over the
-batch, so that their weights do not depend on its size.
+batch, so that their weights do not depend on its size, and raise a ValueError that names the parts whose rows differ.
 """
 
 from functools import reduce
@@ -32,7 +32,8 @@ def pair_likelihood(a: Tensor, b: Tensor, alike: Tensor, cosine: bool = True) ->
     log(1 + e^0.5) = 0.974, so it never forces a pair apart for long.
 
     Args:
-        a: (B, D) features, b: (G, D).
+        a: (B, D) features.
+        b: (G, D) features.
         alike: (B, G) bool.
         cosine: scale the features to length 1 first.
 
@@ -77,6 +78,7 @@ def discriminative_loss(
         images, texts: (B, D) features, row i of both being one item.
         image_logits, text_logits: (B, C) of the classifier.
         labels: (B, C) bool.
+        classification, likelihood, gap: weights of the terms.
     """
     check_rows(images=images, texts=texts, image_logits=image_logits, text_logits=text_logits, labels=labels)
     target = labels.to(image_logits.dtype)
@@ -95,7 +97,8 @@ def projection_matching(images: Tensor, texts: Tensor, alike: Tensor) -> Tensor:
     temperature.
 
     Args:
-        images, texts: (B, D) features; alike: (B, B) bool, with at least one True a row.
+        images, texts: (B, D) features.
+        alike: (B, B) bool, with at least one True a row.
     """
     check_rows(images=images, texts=texts, alike=alike)
     directions = []
@@ -113,7 +116,9 @@ def projection_classification(images: Tensor, texts: Tensor, weight: Tensor, lab
     The paper has one class an item; with several, the target is spread evenly over them.
 
     Args:
-        images, texts: (B, D) features; weight: (C, D) class vectors; labels: (B, C) bool, at least one a row.
+        images, texts: (B, D) features.
+        weight: (C, D) class vectors.
+        labels: (B, C) bool, at least one a row.
     """
     check_rows(images=images, texts=texts, labels=labels)
     target = labels.to(images.dtype) / labels.sum(1, keepdim=True)
@@ -133,7 +138,9 @@ def dcmh_loss(images: Tensor, texts: Tensor, alike: Tensor, quantisation: float 
     code sign(image + text); and the squared mean of each bit, which is 0 where a bit is on for half of the items.
 
     Args:
-        images, texts: (B, K) real numbers whose signs are the K bits; alike: (B, B) bool.
+        images, texts: (B, K) real numbers whose signs are the K bits.
+        alike: (B, B) bool.
+        quantisation, balance: weights of the second and third term.
     """
     check_rows(images=images, texts=texts, alike=alike)
     codes = torch.sign(images + texts).detach()
@@ -159,7 +166,10 @@ def hash_loss(
     L_o) + quantisation mean |h - sign h|^2`. The published weights are the defaults.
 
     Args:
-        images, texts: (B, D) frozen features; image_bits, text_bits: (B, K) in (-1, 1); alike: (B, B) bool.
+        images, texts: (B, D) frozen features.
+        image_bits, text_bits: (B, K) in (-1, 1).
+        alike: (B, B) bool.
+        structure, likelihood, quantisation: weights of the terms.
     """
     check_rows(images=images, texts=texts, image_bits=image_bits, text_bits=text_bits, alike=alike)
     centre, bits = F.normalize(images + texts, dim=1), image_bits + text_bits

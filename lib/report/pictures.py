@@ -4,6 +4,7 @@ import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -215,7 +216,7 @@ def embedding_map(points, images=None, labels=None, words=None, title: str | Non
     names, counts = np.unique(labels, return_counts=True)
     shown = names[np.argsort(-counts, kind="stable")][: len(PALETTE)]
     colour_of = dict(zip(shown, PALETTE, strict=False))
-    colours = np.array([colour_of.get(label, "#c4c4c4") for label in labels])
+    colours: Any = np.array([colour_of.get(label, "#c4c4c4") for label in labels])
     axis.set(xticks=[], yticks=[])
     axis.margins(0.05)
     axis.grid(visible=False)
@@ -226,7 +227,7 @@ def embedding_map(points, images=None, labels=None, words=None, title: str | Non
         figure.legend(loc="outside right upper", fontsize="small")
     if title:
         axis.set_title(title)
-    dots = axis.scatter(*points.T, s=16, color=colours, linewidth=0, alpha=0.85)
+    dots = axis.scatter(points[:, 0], points[:, 1], s=16, color=colours, linewidth=0, alpha=0.85)
     if images is None and words is None:
         return figure
     figure.draw_without_rendering()  # fixes the layout, so that pixels can be counted
@@ -244,7 +245,7 @@ def embedding_map(points, images=None, labels=None, words=None, title: str | Non
     return figure
 
 
-def _without_overlap(where: np.ndarray, sizes: Sequence, frame, centred: bool) -> tuple[list[int], np.ndarray]:
+def _without_overlap(where: np.ndarray, sizes: Any, frame, centred: bool) -> tuple[list[int], np.ndarray]:
     """Which boxes can be drawn, first come first served: none on another and none beyond the right edge.
 
     where: anchor (N, 2) in pixels, the box's centre or its lower left corner. Returns the chosen indices and for
@@ -253,7 +254,8 @@ def _without_overlap(where: np.ndarray, sizes: Sequence, frame, centred: bool) -
     sizes = np.asarray(sizes, dtype=float)
     low = where - sizes / 2 if centred else where
     high = low + sizes
-    chosen, covered = [], np.zeros(len(where), dtype=bool)
+    chosen: list[int] = []
+    covered = np.zeros(len(where), dtype=bool)
     for index in range(len(where)):
         apart = (low[chosen] >= high[index]) | (high[chosen] <= low[index])
         if high[index, 0] <= frame.x1 + sizes[index, 0] * centred and apart.any(axis=1).all():

@@ -12,6 +12,7 @@ Jupyter shows (and stores) the picture twice.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -113,7 +114,7 @@ def _reference_line(axis, runs: Mapping, quantity: str, which: str, value: float
     levels = {}
     for name, seeds in runs.items():
         rows = seeds[0].rows
-        level = [value if value is not None or quantity != "loss" else row.get(which) for row in rows]
+        level: list[Any] = [value if value is not None or quantity != "loss" else row.get(which) for row in rows]
         if all(entry is not None and np.isfinite(entry) for entry in level):
             levels[name] = ([row["epoch"] for row in rows], level)
     forms = [np.round(level, 6) for _, level in levels.values()]
@@ -164,7 +165,9 @@ def plot_recall_bars(rows: Sequence[Mapping], metrics=None, chance=None, title: 
         axis.grid(axis="x", visible=False)
         axis.set_title(DIRECTIONS.get(direction, ""))
     axes[0][0].set_ylabel("recall (%)" if "" not in panels else "value")
-    handles = [Rectangle((0, 0), 1, 1, color=PALETTE[i % len(PALETTE)], alpha=0.85) for i in range(len(methods))]
+    handles: list[Any] = [
+        Rectangle((0, 0), 1, 1, color=PALETTE[i % len(PALETTE)], alpha=0.85) for i in range(len(methods))
+    ]
     if chance:
         handles.append(plt.Line2D([], [], color="black", linestyle=":"))
     labels = methods + (["chance"] if chance else [])
@@ -242,7 +245,9 @@ def similarity_heatmap(
     figure, axis = plt.subplots(figsize=(WIDTH, min(9.0, 1.9 + 0.46 * rows)), layout="constrained")
     bound = np.abs(similarity).max() or 1.0
     signed = similarity.min() < 0
-    look = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound} if signed else {"cmap": "Blues", "vmin": 0, "vmax": bound}
+    look: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": bound}
+    if signed:
+        look = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
     drawn = axis.imshow(similarity, aspect="auto", **look)
     figure.colorbar(drawn, ax=axis, label="similarity", fraction=0.03, pad=0.02)
     axis.set_xticks(range(columns), col_labels, rotation=35, ha="right", rotation_mode="anchor")
@@ -261,7 +266,11 @@ def similarity_heatmap(
         axis.tick_params(axis="y", length=0, pad=30)
         for i in range(rows):
             picture = OffsetImage(thumbnail(row_images[i], 26), zoom=72 / figure.dpi)
-            place = {"xycoords": ("axes fraction", "data"), "xybox": (-15, 0), "boxcoords": "offset points"}
+            place: dict[str, Any] = {
+                "xycoords": ("axes fraction", "data"),
+                "xybox": (-15, 0),
+                "boxcoords": "offset points",
+            }
             axis.add_artist(AnnotationBbox(picture, (0, i), frameon=False, pad=0, **place))
     if title:
         axis.set_title(title)

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from lib.base.files import ROOT
 
@@ -30,7 +31,7 @@ def commit(root: Path = ROOT) -> str:
     """
     try:
         git = ["git", "-C", str(root)]
-        ask = {"capture_output": True, "text": True, "check": True, "timeout": 60}
+        ask: dict[str, Any] = {"capture_output": True, "text": True, "check": True, "timeout": 60}
         top, head = subprocess.run([*git, "rev-parse", "--show-toplevel", "HEAD"], **ask).stdout.split("\n")[:2]
         if Path(top).resolve() != root.resolve():
             return "unknown: lib is not at the top of a git checkout"

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -20,7 +21,7 @@ _CSS = [
 ]
 
 
-def rows_to_frame(rows: Sequence[Mapping]) -> pd.DataFrame:
+def rows_to_frame(rows: Sequence[dict]) -> pd.DataFrame:
     """Metric rows (`lib.report.rows.row`) as a table, one line a row.
 
     Columns: method, corpus, setting, metric, mean, std, low, high (the interval), seeds (how many values), values.
@@ -97,7 +98,8 @@ def beside_published(ours: pd.DataFrame, published: pd.DataFrame, metrics: Seque
     if not set(metrics) & set(both):
         known = f"ours {sorted(set(ours['metric']))}, published {sorted(set(published['metric']))}"
         raise ValueError(f"no metric is in both: {known}")
-    lines, reference = [], None
+    lines: list[dict] = []
+    reference: Any = None
     for (method, corpus, setting), group in published.groupby(KEYS, sort=False):
         values = group.set_index("metric")["value"].to_dict()
         reference = values if reference is None else reference

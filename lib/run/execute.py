@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import threading
+from typing import Any
 
 import papermill
 import psutil
@@ -36,7 +37,7 @@ def main() -> int:
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     total = len(code_cells(read(request["notebook"])))
-    running = {"cell": 0, "source": ""}  # the author's code cell that was started last
+    running: dict[str, Any] = {"cell": 0, "source": ""}  # the author's code cell that was started last
 
     def cell_starts(cell, cell_index):  # called for every cell in order, also for Markdown
         if is_code(cell):

@@ -37,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def compile_command(draft: Path) -> list[str]:
     """The command with which uv writes `draft`: for all systems at once, and without the address of an index."""
-    uv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
-    plain = ["--no-header", "--no-annotate", "--no-emit-index-url"]
+    uv = [sys.executable, "-m", "uv", "pip", "compile", "--system-certs", "--quiet", "--universal"]
+    plain = ["--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url"]
     return [*uv, *plain, "--generate-hashes", "--output-file", str(draft), "requirements.txt"]
 
 

@@ -1,6 +1,7 @@
 """What a notebook file says about itself: title, parameters, code."""
 
 import ast
+from typing import Any
 
 import nbformat
 
@@ -45,7 +46,8 @@ def parameters(nb: nbformat.NotebookNode, name: str) -> dict[str, object]:
         try:
             if len(targets) != 1 or not isinstance(targets[0], ast.Name):
                 raise ValueError("not an assignment to one name")
-            found[targets[0].id] = ast.literal_eval(statement.value)
+            value: Any = getattr(statement, "value", None)
+            found[targets[0].id] = ast.literal_eval(value)
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f"{name}: the parameters cell may hold only `name = literal`, not `{ast.unparse(statement)}` ({error})"

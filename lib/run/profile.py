@@ -110,6 +110,6 @@ def misfit(value, default) -> str | None:
     if type(value) is not wanted and not (wanted is float and type(value) is int):
         hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if wanted is float and isinstance(value, str) else ""
         return f"expected {wanted.__name__}, got {type(value).__name__}{hint}"
-    if wanted is list and default:
+    if isinstance(value, list) and default:
         return next((f"in the list, {reason}" for item in value if (reason := misfit(item, default[0]))), None)
     return None

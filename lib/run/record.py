@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -114,7 +115,7 @@ def normalise(outputs: list, number: int, paths: dict[str, str]) -> list:
     which no front end shows and which may hold a memory address. Text printed over by a carriage return keeps its
     last state, adjoining prints are joined, and each of `paths` is written as its replacement.
     """
-    kept = []
+    kept: list[Any] = []
     for output in outputs:
         if output.output_type == "stream":
             if output.name == "stderr":

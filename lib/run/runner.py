@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from lib.base.files import ROOT
 from lib.run import notebook
@@ -37,7 +38,9 @@ def run_notebooks(
         raise ProfileError(f"jobs ({jobs}) and the cell time-out ({cell_timeout}) must be positive")
     out.mkdir(parents=True, exist_ok=True)
     names = [path.stem for path in sorted(folder.glob(PATTERN))]
-    results, waiting, running = [], list(tasks), []
+    results: list[Result] = []
+    running: list[Task] = []
+    waiting = list(tasks)
     began = last_report = time.monotonic()
     try:
         while waiting or running:
@@ -106,7 +109,7 @@ def _verdict(result: Result, folder: Path) -> str:
     if result.passed:
         fits = f" ({said})" if (said := fits_said(result.fits)) else ""
         return f"{result.notebook}: passed in {result.seconds:.0f} s{fits}"
-    failure = result.failure
+    failure: Any = result.failure
     head = [f"    | {line}" for line in failure["source"].splitlines()[:5]]
     trace = [f"    {line}" for line in failure["traceback"].splitlines()[-25:]]
     where = f"{result.notebook}: FAILED in code cell {failure['cell']} after {result.seconds:.0f} s"

@@ -9,7 +9,7 @@ import hashlib
 import json
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lib.base.bare_code import code_hash
 from lib.base.definitions import names_in, reached, texts_in
@@ -100,13 +100,14 @@ def _cell_hash(tree: ast.Module, source: str) -> str:
 
 def _replaced(statement: ast.stmt, parameters: dict) -> ast.stmt:
     """`name = literal` with the value of the profile: a corpus that another one takes the place of is not read."""
-    target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+    target: Any = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
     return ast.parse(f"{target.id} = {parameters[target.id]!r}").body[0] if target.id in parameters else statement
 
 
 def differences(now: Made, then: Made) -> tuple[list[str], list[str]]:
     """What makes recorded outputs wrong, and what makes them older."""
-    wrong, older = [], []
+    wrong: list[str] = []
+    older: list[str] = []
     if len(now.cells) != len(then.cells):
         wrong.append(f"{len(now.cells)} code cells, not {len(then.cells)}")
     elif cells := [str(n) for n, pair in enumerate(zip(now.cells, then.cells, strict=True), 1) if len({*pair}) > 1]:
@@ -148,7 +149,7 @@ def states(notebooks: Path, results: Path, root: Path = ROOT) -> list[State]:
             continue
         for name in sorted(names):
             path, file = paths.get(name), results / profile / f"{name}.json"
-            found.append(state(profile, name, path, file, given.get(path, {}), root))
+            found.append(state(profile, name, path, file, given.get(path, {}) if path else {}, root))
     return found
 
 

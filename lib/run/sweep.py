@@ -73,13 +73,16 @@ def together(runs: list[dict]) -> dict:
     A row that only some seeds have keeps the values of those; intervals belong to one run each and are dropped.
     """
     values: dict[tuple, list[float]] = {}
-    notes = {}
+    notes: dict[tuple, str | None] = {}
     for run in runs:
         for measured in run["rows"]:
             key = tuple(measured[text] for text in TEXT_KEYS)
             values.setdefault(key, []).extend(measured["values"])
             notes.setdefault(key, measured.get("note"))
-    rows = [row(*key, of_seeds, note=notes[key]) for key, of_seeds in values.items()]
+    rows = []
+    for key, of_seeds in values.items():
+        method, corpus, setting, metric = key
+        rows.append(row(method, corpus, setting, metric, of_seeds, note=notes[key]))
     seconds = [run["provenance"]["seconds"] for run in runs]
     provenance = runs[0]["provenance"] | {"seconds": None if None in seconds else sum(seconds)}
     return runs[0] | {"rows": rows, "provenance": provenance}

@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import psutil
 
@@ -60,6 +61,9 @@ def read_result(folder: Path) -> Result | None:
 
 class Task:
     """One notebook on its way: waiting, running in a process, ended."""
+
+    process: Any  # a subprocess.Popen with pipes to both sides
+    failure: dict | None
 
     def __init__(self, path: Path, profile: str, given: dict, out: Path, reads_others: bool):
         self.path, self.name, self.profile, self.out = path, path.stem, profile, out
@@ -121,7 +125,7 @@ class Task:
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
-        self.messages = SimpleQueue()
+        self.messages: SimpleQueue[bytes] = SimpleQueue()
         self.reader = threading.Thread(target=_read, args=(self.process.stdout, self.messages), daemon=True)
         self.reader.start()
         self.process.stdin.write(json.dumps(request).encode() + b"\n")

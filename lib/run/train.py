@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -68,8 +69,8 @@ def train(options: argparse.Namespace) -> None:
             dist.barrier()
         if rank > 0:
             corpus, pairs = _load(options.corpus, device)
-        sizes = (x.shape[-1] for x in (pairs["train"].images, pairs["train"].texts))
-        model = linear_model(*sizes, options.dim, seed=options.seed)
+        image_dim, text_dim = (x.shape[-1] for x in (pairs["train"].images, pairs["train"].texts))
+        model = linear_model(image_dim, text_dim, options.dim, seed=options.seed)
         config = TrainConfig(
             options.epochs, options.batch_size, options.rate, schedule="cosine", warmup_steps=10, seed=options.seed
         )
@@ -93,7 +94,7 @@ def _settings(options: argparse.Namespace) -> dict:
 def _load(name: str, device: torch.device) -> tuple:
     """The corpus, and the pairs of its splits; the features stay on disk, where all processes read them."""
     corpus, sentences = load(name), MiniLM(device=str(device))
-    options = {"encoder": sentences, "in_memory": False, "device": str(device)}
+    options: dict[str, Any] = {"encoder": sentences, "in_memory": False, "device": str(device)}
     return corpus, {split: frozen_pairs(corpus, split, **options) for split in ("train", "val", "test")}
 
 

@@ -58,7 +58,7 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
     allowed = max(60.0, 0.02 * whole)
     most = max(lost, default=0.0)
     print(
-        f"{len(lost)} kills; training lost at one: {most:.1f} s at most (allowed: {allowed:.0f}), in all {sum(lost):.0f} s"
+        f"{len(lost)} kills, {sum(lost):.0f} s of training lost, at one {most:.1f} s at most (allowed: {allowed:.0f})"
     )
     different, compared, left_out = _differences(folder / "whole", folder / "killed")
     print(f"{compared:,} rows compared, {left_out:,} measure time or memory, {len(different):,} differ")

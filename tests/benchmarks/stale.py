@@ -26,7 +26,7 @@ CHANGES = {
     "a font size": ("lib/report/pictures.py", "DPI = ", "DPI = 1 + "),
     "a colour of a figure": ("lib/report/plots.py", "def _bar(", "_COLOUR = 'red'\n\n\ndef _bar("),
     "an error message of an adapter": ("lib/data/corpora/openmoji.py", 'ValueError(f"', 'ValueError(f"Sorry: '),
-    "an error message of the loop": ("lib/training/loop.py", "must be positive, got", "has to be positive, got"),
+    "an error message of the loop": ("lib/training/loop.py", "give either a loss or", "give one loss or"),
     "a help text": ("lib/search/__main__.py", 'help="', 'help="Which: '),
     "a new corpus": ("lib/data/__init__.py", "CORPORA = {", 'CORPORA = {\n    "new": "lib.data.corpora.coco:load",'),
     "an adapter of another corpus": ("lib/data/corpora/nuswide.py", "def load(", "LIMIT = 3\n\n\ndef load("),

@@ -273,7 +273,7 @@ def _weighted_rows(source: Tensor, take: Tensor, add_to: Tensor, weights: Tensor
 def _first(scores: Tensor, highest: Tensor, dim: int, buffer: Tensor) -> Tensor:
     """Return where along `dim` the score equals the highest first, which `argmax` does many times slower on a CPU.
 
-    `buffer`, a matrix of the shape of the scores, is overwritten. Floats count exactly up to 2**24, more than a tile has.
+    `buffer`, a matrix of the shape of the scores, is overwritten. Floats count exactly up to 2**24; no tile has more.
     """
     size = scores.shape[dim]
     from_the_end = torch.arange(size, 0, -1, dtype=buffer.dtype, device=buffer.device).unsqueeze(1 - dim)

@@ -4,7 +4,7 @@ from lib.systems.a3vse.adversarial import domain_accuracy, domain_loss, reversal
 from lib.systems.a3vse.domains import maximum_mean_discrepancy, proxy_a_distance
 from lib.systems.a3vse.losses import soft_alignment, weighted_hinges
 from lib.systems.a3vse.model import A3VSE, AttentivePooling, DomainDiscriminator, region_word_similarity, word_attention
-from lib.systems.a3vse.objective import A3VSEChoices, A3VSEObjective, SparseBatch, SparsePairs, clues, joined
+from lib.systems.a3vse.objective import A3VSEChoices, A3VSEObjective, SparseBatch, SparsePairs, clues
 
 __all__ = [
     "A3VSE",
@@ -17,7 +17,6 @@ __all__ = [
     "clues",
     "domain_accuracy",
     "domain_loss",
-    "joined",
     "maximum_mean_discrepancy",
     "proxy_a_distance",
     "region_word_similarity",

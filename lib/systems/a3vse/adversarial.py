@@ -42,7 +42,8 @@ def domain_loss(annotated: Tensor, others: Tensor) -> Tensor:
     cannot tell.
 
     Args:
-        annotated: (A,) logits of the annotated domain, and others: (B,) of the other one.
+        annotated: (A,) logits of the annotated domain.
+        others: (B,) logits of the other one.
     """
     return (F.softplus(-annotated).mean() + F.softplus(others).mean()) / 2
 

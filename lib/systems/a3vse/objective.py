@@ -16,7 +16,7 @@ from lib.models.interface import Texts, Tokens
 from lib.systems.a3vse.adversarial import domain_accuracy, domain_loss, reversal_ramp, reverse_gradient
 from lib.systems.a3vse.losses import soft_alignment, weighted_hinges
 from lib.systems.a3vse.model import A3VSE
-from lib.training.batches import Batch, Pairs, concatenated, epoch_seed
+from lib.training.batches import Batch, Pairs, epoch_seed
 from lib.training.config import Loss
 
 
@@ -139,9 +139,6 @@ def clues(*parts: tuple[float, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """
     images = torch.cat([weight * left for weight, left, _ in parts], 1)
     return images, torch.cat([right for _, _, right in parts], 1)
-
-
-joined = concatenated  # pseudo-captions beside true ones
 
 
 class A3VSEObjective(nn.Module):

@@ -1,7 +1,7 @@
 """Losses with generative features as teachers, and with support sets: CRCGS (Zhang et al., SIGIR 2022).
 
 v and t stand for image and text, s for features of the network that learns, g for those of the frozen generators. All
-are (B, D), row i of each being one item.
+are (B, D), row i of each being one item; where the numbers of rows differ, a ValueError names the parts.
 """
 
 import math
@@ -83,7 +83,10 @@ def support_weights(queries: Tensor, support: Tensor, shared: Tensor, temperatur
     shares none is not in the support set.
 
     Args:
-        queries: (B, D); support: (G, D); shared: (B, G) counts, at least one above 0 in each row.
+        queries: (B, D).
+        support: (G, D).
+        shared: (B, G) counts, at least one above 0 in each row.
+        temperature: of the cosines.
     """
     cosine = F.normalize(queries, dim=1) @ F.normalize(support, dim=1).T
     return (cosine / temperature + shared.log()).softmax(1).to(support.dtype)
@@ -97,7 +100,9 @@ def support_set_loss(s_v: Tensor, s_t: Tensor, labels: Tensor, temperature: floa
     features without negative entries, such as outputs of a ReLU.
 
     Args:
-        s_v, s_t: (B, D), not negative; labels: (B, C) bool, at least one a row.
+        s_v, s_t: (B, D), not negative.
+        labels: (B, C) bool, at least one a row.
+        temperature: of the cosines in `support_weights`.
     """
     check_rows(s_v=s_v, s_t=s_t, labels=labels)
     shared = shared_labels(labels)
