@@ -228,5 +228,5 @@ def _line(entry: State) -> str:
     dirty = "-dirty" if entry.commit.endswith("-dirty") else ""
     made_by = f"made {entry.written} by {entry.commit[:8]}{dirty}: " if entry.commit else ""
     more = [f"{len(entry.changed) - SHOWN} more"] if len(entry.changed) > SHOWN else []
-    since = f", since {entry.since}" if entry.since else ""
+    since = f", since {entry.since}".replace("since not", "not") if entry.since else ""
     return made_by + "; ".join(entry.changed[:SHOWN] + more) + since
