@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import nbformat
@@ -54,7 +55,7 @@ def test_the_files_that_it_names_exist():
 
 def own_pictures() -> str:
     """The Python block of the section about one's own pictures."""
-    section = (ROOT / "README.md").read_text().split("## Your own pictures")[1].split("\n## ")[0]
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Your own pictures")[1].split("\n## ")[0]
     (code,) = re.findall(r"```python\n(.*?)```", section, flags=re.S)
     return code
 
@@ -66,8 +67,8 @@ def test_own_pictures_become_a_trained_model(tmp_path, monkeypatch, capsys):
     files = photos(".", [f"{name}.jpg" for name in names])
     write(tmp_path / "my_pictures", files | {f"{name}.txt": f"this is {name}" for name in names})
     monkeypatch.chdir(tmp_path)
-    namespace: dict = {}
-    exec(compile(code, "README.md", "exec"), namespace)
+    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    namespace = runpy.run_path(str(tmp_path / "example.py"))
     assert "sum of recalls" in capsys.readouterr().out
     assert len(namespace["corpus"]) == len(names)
     saved = torch.load(tmp_path / "my_model.pt", weights_only=True)

@@ -57,6 +57,13 @@ def frozen_pairs(
 
     Raises:
         ValueError: an unknown split or kind of text, no such text, or features of another number of pictures.
+
+    Example:
+        >>> from lib.data import load
+        >>> from lib.systems.frozen import frozen_pairs
+        >>> pairs = frozen_pairs(load("openmoji").take(range(5)), texts=("captions", "tags"), device="cpu")
+        >>> tuple(pairs.images.shape), tuple(pairs.texts.shape), pairs.image_of_text.tolist()
+        ((5, 1280), (10, 384), [0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
     """
     kinds = (texts,) if isinstance(texts, str) else tuple(texts)
     if unknown := [kind for kind in kinds if kind not in TEXTS]:
