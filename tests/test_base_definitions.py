@@ -359,9 +359,9 @@ def test_a_notebook_is_analysed_within_a_second():
     path = next((ROOT / "notebooks").glob("09*.ipynb"))
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-    reached(names_in(code), chosen=texts_in(code))  # every file is parsed once
+    reached(names_in(code), chosen=texts_in(code), strict=False)  # every file is parsed once
     started = time.process_time()
-    found = reached(names_in(code), chosen=texts_in(code))
+    found = reached(names_in(code), chosen=texts_in(code), strict=False)
     assert time.process_time() - started < 1
     assert len(found) > 50
 

@@ -73,6 +73,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 def test_a_list_becomes_a_corpus_and_every_failure_is_told(server, tmp_path, capsys):
     rows = [f'"{i}, a ""{name}""",{server.address}/{name},sun;sea' for i, name in enumerate(KINDS)]
     rows += [f"again,{server.address}/good-0.jpg,sky", "local,file:///etc/hosts,x", "none,,x"]
@@ -117,6 +118,7 @@ def test_a_list_becomes_a_corpus_and_every_failure_is_told(server, tmp_path, cap
     assert listed[f"{server.address}/missing-0.jpg"] == Listed(['3, a "missing-0.jpg"'], ["sun", "sea"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(server, tmp_path, monkeypatch):
     monkeypatch.setattr("lib.data.obtain.assemble.SHARD", 2)
     urls = (

@@ -144,19 +144,32 @@ def test_results_from_before_hashes_were_kept_are_named(project):
     assert "made 2026-11-22 by cccccccc: made before hashes were kept" in stale.table(list(found.values()))
 
 
-def test_the_table_says_since_which_commit(project):
-    def git(*arguments):
+@pytest.fixture
+def git(project):
+    def run(*arguments):
         who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         command = ["git", "-C", str(project), *who, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
+    run("init")
+    run("add", ".")
+    run("commit", "-m", "first")
+    return run
+
+
+def test_cells_that_changed_since_a_result_without_hashes_are_counted(project, git):
+    for profile in ("openmoji", "bluer"):
+        path = project / "results" / profile / "01_toy.json"
+        path.write_text(json.dumps({"provenance": {"commit": git("rev-parse", "HEAD"), "written": "2026-11-22T10"}}))
+    write_notebook(project, [*CELLS[:2], CELLS[2] + "\nhinge(2)"])
+    assert states(project)["bluer"].changed[1:] == ["1 of 3 code cells are others now"]
+
+
+def test_the_table_says_since_which_commit(project, git):
     def change(old, new):
         path = project / "lib" / "report" / "plots.py"
         path.write_text(path.read_text().replace(old, new))
 
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "first")
     write_results(project, "openmoji", {}, commit=git("rev-parse", "HEAD"))
     change("10", "12")
     assert states(project)["openmoji"].since == "not committed"

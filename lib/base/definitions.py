@@ -12,18 +12,16 @@ objects, because a class that is reached made the object, and names that are put
 """
 
 import ast
-import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.base.bare_code import code_hash, counted
+from lib.base.bare_code import code_hash
 from lib.base.files import ROOT
-from lib.base.uses import Scope, Uses, imports_of, uses
+from lib.base.modules import ENTRY, Definition, Module, parse
+from lib.base.uses import imports_of, uses
 
-_ENTRY = re.compile(r"(lib(?:\.\w+)+):(\w+)")
 _MODULE = re.compile(r"lib(?:\.\w+)+\.?")
 Place = tuple[str, str]  # module and the name in it; name "" for the statements that define nothing
 
@@ -82,104 +80,16 @@ def reached(
     return dict(sorted(found.items()))
 
 
-@dataclass
-class _Definition:
-    nodes: list[ast.stmt]
-    module: "_Module"
-    hashes: dict = field(default_factory=dict)
-
-    @functools.cached_property
-    def uses(self) -> Uses:
-        return uses(self.nodes, self.module.known, self.module.package)
-
-
-@dataclass
-class _Module:
-    name: str
-    package: str
-    imports: Scope = field(default_factory=dict)
-    definitions: dict[str, _Definition] = field(default_factory=dict)
-    tables: dict[str, dict[str, str]] = field(default_factory=dict)  # name -> key -> dotted name of the entry
-
-    @functools.cached_property
-    def known(self) -> Scope:
-        own = {name: {f"{self.name}.{name}"} for name in self.definitions if name}
-        return {name: own.get(name, set()) | self.imports.get(name, set()) for name in {*own, *self.imports}}
-
-
-@functools.lru_cache(maxsize=1024)
-def _parse(text: str, name: str, package: str, file: str) -> _Module:
-    """A module from its text, so that a file is parsed once as long as it does not change."""
-    try:
-        body = ast.parse(text).body
-    except SyntaxError as error:
-        raise ValueError(f"{file}: line {error.lineno} is not Python: {error.msg}") from error
-    module = _Module(name, package, imports_of(body, package))
-    loose = module.definitions[""] = _Definition([], module)
-    for node in counted(body, spoken=False):
-        if isinstance(node, ast.Import | ast.ImportFrom) or _does_not_run(node):
-            continue
-        names = _defined(node)
-        if names is None:
-            loose.nodes.append(node)
-            names = {
-                n for part in ast.walk(node) for n in (_defined(part) if isinstance(part, ast.stmt) else None) or ()
-            }
-        for key in names - {"__all__"}:
-            module.definitions.setdefault(key, _Definition([], module)).nodes.append(node)
-            if (table := _table(node)) is not None:
-                module.tables[key] = table
-    return module
-
-
-def _defined(node: ast.stmt) -> set[str] | None:
-    """The names that a statement defines, None if it is not a definition."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {node.name}
-    if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        return None
-    waiting, found = list(node.targets if isinstance(node, ast.Assign) else [node.target]), set()
-    while waiting:
-        target = waiting.pop()
-        if isinstance(target, ast.Tuple | ast.List):
-            waiting += target.elts
-        elif isinstance(target, ast.Starred):
-            waiting.append(target.value)
-        elif isinstance(target, ast.Name):
-            found.add(target.id)
-        else:  # part of something else: `settings["x"] = 1`
-            return None
-    return found
-
-
-def _does_not_run(node: ast.stmt) -> bool:
-    """Whether an import skips the statement: a command line, imports for annotations."""
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith(("'__main__'", "TYPE_CHECKING"))
-
-
-def _table(node: ast.stmt) -> dict[str, str] | None:
-    """key -> dotted name, if the statement assigns a table of texts "lib.module:name"."""
-    value = getattr(node, "value", None)
-    if not isinstance(value, ast.Dict) or not value.keys:
-        return None
-    texts = [part.value if isinstance(part, ast.Constant) else None for part in [*value.keys, *value.values]]
-    keys, entries = texts[: len(value.keys)], texts[len(value.keys) :]
-    table = {key: entry for key, entry in zip(keys, entries, strict=True) if isinstance(key, str)}
-    found = {key: entry for key, entry in table.items() if isinstance(entry, str) and _ENTRY.fullmatch(entry)}
-    if len(found) < len(keys):
-        return None
-    return {key: entry.replace(":", ".") for key, entry in found.items()}
-
-
 class _Library:
     """The modules under `root`/lib as they are now."""
 
     def __init__(self, root: Path):
         self.root = Path(root)
-        self.modules: dict[str, _Module | None] = {}
-        self.tables: dict[Place, list[Place]] = {}
+        self.modules: dict[str, Module | None] = {}
+        self.yaml: dict[str, str | None] = {}
+        self.direct: dict[Place, list[Place]] = {}
 
-    def module(self, name: str) -> _Module | None:
+    def module(self, name: str) -> Module | None:
         """The module of that name, None if there is no such file."""
         if name not in self.modules:
             stem = self.root.joinpath(*name.split("."))
@@ -187,10 +97,18 @@ class _Library:
             file = inside if inside.is_file() else beside
             package = name if file is inside else name.rpartition(".")[0]
             text = file.read_text(encoding="utf-8") if file.is_file() else None
-            self.modules[name] = None if text is None else _parse(text, name, package, str(file))
+            self.modules[name] = None if text is None else parse(text, name, package, str(file))
         return self.modules[name]
 
-    def _there(self, name: str) -> _Module:
+    def beside(self, name: str) -> str | None:
+        """Hash of the YAML file with the name of a module, None if there is none."""
+        if name not in self.yaml:
+            file = self.root.joinpath(*name.split(".")).with_suffix(".yaml")
+            text = file.read_text(encoding="utf-8") if file.is_file() else None
+            self.yaml[name] = None if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self.yaml[name]
+
+    def _there(self, name: str) -> Module:
         module = self.module(name)
         if module is None:
             raise ValueError(f"{name} is not a module of lib in {self.root}")
@@ -224,7 +142,7 @@ class _Library:
             at = f"{at}.{name}"
         yield from [(at, "")] if dotted.endswith(".") else self.whole(at, seen | {dotted})
 
-    def _has(self, module: _Module, name: str) -> bool:
+    def _has(self, module: Module, name: str) -> bool:
         known = name in module.definitions or name in module.imports
         return known or self.module(f"{module.name}.{name}") is not None
 
@@ -261,16 +179,16 @@ class _Library:
 
     def _direct(self, place: Place) -> list[Place]:
         """What the names in a definition stand for."""
-        if place not in self.tables:
+        if place not in self.direct:
             definition = self._there(place[0]).definitions[place[1]]
             is_table = place[1] in definition.module.tables
             names = [] if is_table else sorted(definition.uses.names)
-            self.tables[place] = [p for name in names for p in self.places(name)]
-        return self.tables[place]
+            self.direct[place] = [p for name in names for p in self.places(name)]
+        return self.direct[place]
 
     def _named(self, text: str) -> list[Place]:
         """What a text names: a definition "lib.a:b", a module "lib.a", or with "lib.a." any module in that package."""
-        if match := _ENTRY.fullmatch(text):
+        if match := ENTRY.fullmatch(text):
             return list(self.places(".".join(match.groups())))
         name = text.rstrip(".")
         if not _MODULE.fullmatch(text) or self.module(name) is None:
@@ -285,9 +203,8 @@ class _Library:
         """Name and hash of a definition, and of the table in a YAML file beside its module; {} for no statements."""
         module, key = self._there(place[0]), place[1]
         found = {}
-        table = self.root.joinpath(*place[0].split(".")).with_suffix(".yaml")
-        if table.is_file():
-            found[f"{place[0]}.yaml"] = hashlib.sha256(table.read_text(encoding="utf-8").encode()).hexdigest()[:16]
+        if digits := self.beside(place[0]):
+            found[f"{place[0]}.yaml"] = digits
         if "[" in key:
             name, _, entry = key[:-1].partition("[")
             found[".".join(place)] = hashlib.sha256(module.tables[name][entry].encode()).hexdigest()[:16]
@@ -295,7 +212,7 @@ class _Library:
             found[".".join(filter(None, place))] = self._hash(module.definitions[key], spoken)
         return found
 
-    def _hash(self, definition: _Definition, spoken: bool) -> str:
+    def _hash(self, definition: Definition, spoken: bool) -> str:
         """Of the code, and of what the names of its module in it stand for: `from a import f` may become `from b`."""
         means = []
         for name in sorted(definition.uses.known):

@@ -7,9 +7,12 @@ changed, *older* when only something else behind it has: a figure, a message, th
 import ast
 import hashlib
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import nbformat
 
 from lib.base.bare_code import code_hash
 from lib.base.definitions import names_in, reached, texts_in
@@ -164,7 +167,8 @@ def state(profile: str, name: str, path: Path | None, file: Path, given: dict, r
         return State(profile, name, "wrong", ["there is no such notebook"], commit, written)
     if "made" not in content:
         level = "wrong" if default else "unknown"
-        return State(profile, name, level, ["made before hashes were kept"], commit, written)
+        what = ["made before hashes were kept", *_other_cells(commit, path, root)]
+        return State(profile, name, level, what, commit, written)
     then = Made(*(content["made"][key] for key in Made._fields))
     shown = notebook.read(path).metadata.get("made", {}) if default else content["made"]
     wrong, older = differences(made(path, given, root), then)
@@ -178,18 +182,33 @@ def _since(commit: str, path: Path, changed: list[str], root: Path) -> str:
     """The first commit after `commit` that touched a file of what has changed; "" if git does not know."""
     if not changed:
         return ""
-    files = {path.relative_to(root)} if path.is_relative_to(root) else set()
+    files = [] if all(change.startswith("lib.") for change in changed) else [os.path.relpath(path, root)]
     for name in (change.split()[0] for change in changed if change.startswith("lib.")):
-        stem = Path(*name.split("."))
-        files |= {at.with_suffix(".py") for at in (stem, *stem.parents[:-2])} | {stem.parent / "__init__.py"}
-    ask = ["git", "-C", str(root), "log", "--reverse", "--format=%h %cs", f"{commit}..HEAD", "--", *map(str, files)]
+        at = name.removesuffix(".yaml").replace(".", "/")
+        above = [at.rpartition("/")[0], at]  # what holds a definition, or the module itself
+        files += [f"{stem}{end}" for stem in above for end in (".py", "/__init__.py", ".yaml")]
+    said = _git(root, "log", "--reverse", "--format=%h %cs", f"{commit}..HEAD", "--", *files)
+    return "" if said is None else (said.splitlines() or ["not committed"])[0]
+
+
+def _other_cells(commit: str, path: Path, root: Path) -> list[str]:
+    """What git knows of code cells that changed since `commit`, nothing where it does not know the notebook then."""
+    said = _git(root, "show", f"{commit}:./{Path(os.path.relpath(path, root)).as_posix()}")
+    if said is None:
+        return []
+    then, now = (notebook.code_cells(nb) for nb in (nbformat.reads(said, as_version=4), notebook.read(path)))
+    sources = {cell.source for cell in then}
+    other = sum(cell.source not in sources for cell in now)
+    return [f"{other} of {len(now)} code cells are others now"] if other else []
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git says, None where there is no git or it does not know."""
     try:
-        said = subprocess.run(ask, capture_output=True, text=True, timeout=60)
+        said = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=60)
     except FileNotFoundError:
-        return ""
-    if said.returncode:
-        return ""
-    return (said.stdout.splitlines() or ["not committed"])[0]
+        return None
+    return None if said.returncode else said.stdout
 
 
 def table(found: list[State]) -> str:

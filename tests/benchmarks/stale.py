@@ -9,6 +9,7 @@ changes are made in a copy of lib, and what each of them makes wrong and older i
 
 import argparse
 import ast
+import functools
 import io
 import shutil
 import tempfile
@@ -24,9 +25,9 @@ NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tok
 # what changes: file, text, replacement
 CHANGES = {
     "a font size": ("lib/report/pictures.py", "DPI = ", "DPI = 1 + "),
-    "a colour of a figure": ("lib/report/plots.py", "def _bar(", "_COLOUR = 'red'\n\n\ndef _bar("),
+    "a colour of a figure": ("lib/report/plots.py", "_LINE_STYLES = ", "_LINE_STYLES = None, "),
     "an error message of an adapter": ("lib/data/corpora/openmoji.py", 'ValueError(f"', 'ValueError(f"Sorry: '),
-    "an error message of the loop": ("lib/training/loop.py", "give either a loss or", "give one loss or"),
+    "an error message of the loop": ("lib/training/loop.py", "give either a loss or", "give one: a loss or"),
     "a help text": ("lib/search/__main__.py", 'help="', 'help="Which: '),
     "a new corpus": ("lib/data/__init__.py", "CORPORA = {", 'CORPORA = {\n    "new": "lib.data.corpora.coco:load",'),
     "an adapter of another corpus": ("lib/data/corpora/nuswide.py", "def load(", "LIMIT = 3\n\n\ndef load("),
@@ -75,18 +76,22 @@ def average(root: Path = ROOT) -> float:
     return sum(count * notebooks[name] for name, count in lines.items()) / total
 
 
+@functools.cache
+def _now(path: Path) -> stale.Made:
+    return stale.made(path)
+
+
 def effect(name: str, paths: list[Path] = NOTEBOOKS) -> tuple[int, int]:
     """How many notebooks a change makes wrong, and how many only older."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         shutil.copytree(ROOT / "lib", root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-        before = [stale.made(path, root=root) for path in paths]
         file, old, new = CHANGES[name]
         text = (root / file).read_text(encoding="utf-8")
         if old not in text:
             raise ValueError(f"{name}: {file} no longer holds {old!r}; change CHANGES in {__file__}")
         (root / file).write_text(text.replace(old, new), encoding="utf-8")
-        found = [stale.differences(stale.made(p, root=root), then) for p, then in zip(paths, before, strict=True)]
+        found = [stale.differences(stale.made(path, root=root), _now(path)) for path in paths]
     return sum(bool(wrong) for wrong, _ in found), sum(bool(older) and not wrong for wrong, older in found)
 
 
