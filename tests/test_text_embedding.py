@@ -1,5 +1,7 @@
 """All text embeddings through the same calls: they learn planted topics, survive a file, and say what they cannot."""
 
+import zlib
+
 import gensim.models
 import numpy as np
 import pytest
@@ -280,3 +282,18 @@ def test_doc2vec_agrees_with_itself_on_training_texts(fitted):
         own = np.sum(inferred * trained, axis=1).mean()
         other = np.sum(inferred * np.roll(trained, 1, axis=0), axis=1).mean()
         assert own > other + 0.2
+
+
+@pytest.mark.parametrize("dm", [False, True], ids=["PV-DBOW", "PV-DM"])
+def test_doc2vec_infers_as_gensim_does_but_from_a_start_that_every_process_shares(dm, monkeypatch):
+    embedding = Doc2Vec(dim=16, window=4, min_count=2, epochs=5, dm=dm, sample=0.0).fit(DOCUMENTS[:100])
+    words = DOCUMENTS[0]
+    found = embedding.transform([words])[0]
+
+    def start(size, seed_string):  # in gensim the start is Python's hash of the text, another one in each process
+        draws = np.random.Generator(np.random.SFC64(zlib.crc32(seed_string.encode())))
+        return (draws.random(size).astype(np.float32) - 0.5) / size
+
+    monkeypatch.setattr(gensim.models.doc2vec, "pseudorandom_weak_vector", start)
+    embedding.model.random.seed(embedding.seed)
+    np.testing.assert_allclose(found, embedding.model.infer_vector(words), rtol=1e-5, atol=1e-7)

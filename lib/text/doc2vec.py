@@ -1,5 +1,6 @@
 """Doc2vec, also called paragraph vectors (Le & Mikolov 2014): a document is a word that every window sees."""
 
+import zlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -61,8 +62,19 @@ class Doc2Vec(TextEmbedding):
         return self._infer([word])
 
     def _infer(self, words: list[str]) -> np.ndarray:
-        self.model.random.seed(self.seed)  # of the negative samples
-        return self.model.infer_vector(words).astype(np.float32, copy=False)
+        """gensim's `infer_vector`, which starts from Python's hash of the text: in every process from another one."""
+        from gensim.models.doc2vec import train_document_dbow, train_document_dm
+
+        model = self.model
+        model.random.seed(self.seed)  # of the negative samples
+        start = np.random.Generator(np.random.SFC64(zlib.crc32(" ".join(words).encode())))
+        vector = (start.random(self.dim).astype(np.float32) - 0.5)[None] / self.dim
+        memory = [np.zeros(model.layer1_size, dtype=np.float32) for _ in range(2 if self.dm else 1)]
+        still = {"learn_words": False, "learn_hidden": False, "doctags_lockf": np.ones(1, dtype=np.float32)}
+        step = train_document_dm if self.dm else train_document_dbow
+        for rate in np.linspace(model.alpha, model.min_alpha, model.epochs):
+            step(model, words, [0], float(rate), *memory, doctag_vectors=vector, **still)
+        return vector[0]
 
     def transform(self, texts: Texts) -> np.ndarray:
         """Vectors (N, dim) float32; zeros for a text without a known word."""
