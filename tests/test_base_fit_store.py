@@ -174,6 +174,7 @@ torch.save(weights(learner), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
 def test_a_killed_process_goes_on_whatever_its_hash_seed(store, tmp_path):
     target = tmp_path / "weights.pt"

@@ -134,6 +134,7 @@ def installed(tmp_path_factory) -> Path:
     return folder / "site"
 
 
+@pytest.mark.slow
 def test_an_installed_copy_finds_its_files_and_keeps_caches_with_the_user(installed, tmp_path):
     code = """
 from pathlib import Path

@@ -22,6 +22,8 @@ def check_fields(settings: Any, positive: Iterable[str] = (), not_negative: Iter
         ValueError: a number is not finite or outside its range; the message names the same.
 
     Example:
+        >>> import dataclasses
+        >>> from lib.base.checked import check_fields
         >>> @dataclasses.dataclass(frozen=True)
         ... class Walk:
         ...     steps: int = 10

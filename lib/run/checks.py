@@ -3,7 +3,6 @@
 import argparse
 import subprocess
 import sys
-import tomllib
 
 from lib.base.files import ROOT
 
@@ -14,12 +13,11 @@ def lint(arguments: list[str] | None = None) -> int:
     """Check the style and the types; returns 0 if all is well, else 1."""
     parser = argparse.ArgumentParser(prog="python -m lib lint", description="Checks the style and the types.")
     parser.add_argument("--fix", action="store_true", help="mend what can be mended, and format the files")
-    fix = parser.parse_args(arguments).fix
+    parser.add_argument("--style", action="store_true", help="check the style only")
+    options = parser.parse_args(arguments)
+    fix = options.fix
     steps = [["ruff", "check", *(["--fix"] if fix else [])], ["ruff", "format", *([] if fix else ["--check"])]]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    if "mypy" in project["tool"]:
-        steps.append(["mypy"])
-    codes = [_run(step) for step in steps]  # all of them, also after one has failed
+    codes = [_run(step) for step in [*steps, *([] if options.style else [["mypy"]])]]  # all, also after one has failed
     return int(any(codes))
 
 
@@ -32,7 +30,12 @@ def everything(arguments: list[str] | None = None) -> int:
 def quick(arguments: list[str] | None = None) -> int:
     """Check the style and the types, then run the tests that are quick; returns the exit code."""
     tests = _tests("check", "Checks the style and the types, then runs the tests that are quick.", arguments)
-    return lint([]) or _run(["pytest", "-m", QUICK, *tests])
+    types = subprocess.Popen([sys.executable, "-m", "mypy", "--no-error-summary"], cwd=ROOT)  # beside the tests
+    try:
+        style = lint(["--style"])
+        return int(any([style, _run(["pytest", "-m", QUICK, *tests]), types.wait()]))
+    finally:
+        types.kill()
 
 
 def _tests(command: str, text: str, arguments: list[str] | None) -> list[str]:
