@@ -209,6 +209,8 @@ def test_fresh_trains_all_anew_and_off_keeps_nothing(store, monkeypatch):
     assert [counted(run)[0] for _ in range(2)] == [{"trained": 1}] * 2
     monkeypatch.setenv("LIB_FITS", "on")
     assert counted(lambda: run(keep=False))[0] == {"trained": 1}
+    with fit_store.measuring():
+        assert counted(run)[0] == {"trained": 1}
     assert counted(run)[0] == {"taken": 1}
     monkeypatch.setenv("LIB_FITS", "maybe")
     with pytest.raises(ValueError, match="LIB_FITS is 'maybe': on, fresh or off"):
@@ -260,5 +262,6 @@ def test_text_embeddings_are_kept_too(store):
         for weighted in ({}, {"weights": "tfidf"}) if isinstance(first, WordVectors) else ({},):
             texts = ["a red car", "green apple"]
             np.testing.assert_array_equal(first.transform(texts, **weighted), again.transform(texts, **weighted))
+        assert getattr(first, "losses", None) == getattr(again, "losses", None)
         kinds, _ = counted(lambda make=make: make().fit([*documents, ["blue", "apple"]]))
         assert kinds == {"trained": 1}

@@ -5,7 +5,8 @@ numpy, and of the code of all these. `keeping` gives the place of one fit: its o
 progress of a process that was stopped, and a way to write both. The folder is `cache_dir("fits")`; a file is named by
 the hash, so none can be taken for another's, and carries a checksum.
 
-The variable LIB_FITS says what is done: `on` (the default), `fresh` (train all anew and keep that), `off`.
+The variable LIB_FITS says what is done: `on` (the default), `fresh` (train all anew and keep that), `off`. A block of
+code that measures time trains `with fit_store.measuring()`.
 
     python -m lib fits                  # how many are kept, and how large they are
     python -m lib fits --prune 2GB      # deletes those that were not used for longest
@@ -39,6 +40,20 @@ _counts: Counter[str] = Counter()
 def counts() -> dict[str, int]:
     """Return how many fits of this process were taken from the store, resumed, and trained from their beginning."""
     return {kind: _counts[kind] for kind in ("taken", "resumed", "trained")}
+
+
+@contextlib.contextmanager
+def measuring() -> Iterator[None]:
+    """Train whatever is fitted in this block anew and keep nothing of it: for measurements of time."""
+    before = os.environ.get("LIB_FITS")
+    os.environ["LIB_FITS"] = "off"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["LIB_FITS"]
+        else:
+            os.environ["LIB_FITS"] = before
 
 
 class Place:

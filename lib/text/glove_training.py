@@ -109,6 +109,7 @@ class Glove(WordVectors):
     seed: int = 0
     device: str = "auto"
     losses: list[float] = field(default_factory=list, init=False, repr=False)
+    non_zeros: int = field(default=0, init=False, repr=False)
 
     def _train(self, documents: Documents) -> None:
         row = {word: i for i, word in enumerate(frequent_words(documents, self.min_count, "Glove"))}
@@ -119,6 +120,14 @@ class Glove(WordVectors):
             raise ValueError("Glove: no two frequent words stand in one text; bring longer texts")
         words, contexts = self.optimise(counts)
         self._learned(row, (words + contexts)[:, : self.dim].cpu().numpy())
+
+    def _state(self) -> tuple[dict[str, np.ndarray], dict]:
+        arrays, notes = super()._state()
+        return arrays, {**notes, "losses": self.losses, "non_zeros": self.non_zeros}
+
+    def _restore(self, arrays: dict[str, np.ndarray], notes: dict) -> None:
+        super()._restore(arrays, notes)
+        self.losses, self.non_zeros = notes["losses"], notes["non_zeros"]
 
     def optimise(self, counts) -> tuple[Tensor, Tensor]:
         """Words [w, b, 1] and contexts [c, 1, d], both (V, dim + 2), that make the objective of the counts small."""
