@@ -109,7 +109,7 @@ def test_a_sweep_gives_the_numbers_of_the_serial_run(tmp_path):
     cell = WRITE.replace("[epochs, epochs + 2]", "[epochs + 10 * seed for seed in seeds]")
     write_toy(tmp_path, "01_toy", [cell], "seeds = [0, 1]  # of the runs\nepochs = 3  # passes")
     write_toy(tmp_path, "02_reads_others", ["print(runs_dir)", WRITE], "epochs = 3  # passes")
-    write_profile(tmp_path, "epochs: 5")
+    write_profile(tmp_path, "all: {epochs: 5}")
     (serial,) = run_notebooks("toy", ["01"], out=tmp_path / "serial", notebooks=tmp_path)
     assert serial.passed
     options = {"out": tmp_path / "sweep", "notebooks": tmp_path}
