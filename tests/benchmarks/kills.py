@@ -69,10 +69,10 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
 def _broken(command: list[str], cache: Path, log: Path, options, whole: float) -> tuple[list[float], int]:
     """Run to the end in spite of the kills: seconds of training that each kill cost, and the last exit code."""
     moments, lost = random.Random(options.seed), []
-    pause = max(8.0, 1.6 * whole / max(1, options.kills))  # starting takes some seconds of each
+    longest = min(whole, 120.0)  # a start takes a quarter of a minute: most kills have to come later
     while True:
         process, began = _start(command, cache, log), time.time()
-        wait = moments.uniform(0, 2 * pause) if len(lost) < options.kills else None
+        wait = moments.uniform(0, longest) if len(lost) < options.kills else None
         with contextlib.suppress(subprocess.TimeoutExpired):
             if process.wait(wait) == 0 and len(lost) >= options.kills:
                 return lost, 0
