@@ -14,7 +14,11 @@ SEAL_BYTES = len(SEAL % (b"0" * 64))
 
 
 class Damaged(ValueError):
-    """A file that is not what was written."""
+    """A file that is not what was written; `what` says which and why, without advice."""
+
+    def __init__(self, path: Path, why: object):
+        self.what = f"{path} is not a readable checkpoint ({why})"
+        super().__init__(f"{self.what}. Delete it to start afresh.")
 
 
 def save(path: str | Path, state: dict) -> None:
@@ -48,11 +52,11 @@ def load(path: str | Path, run: dict | None = None, device: torch.device | str =
     data = path.read_bytes()
     content, seal = data[:-SEAL_BYTES], data[-SEAL_BYTES:]
     if seal != SEAL % hashlib.sha256(content).hexdigest().encode():
-        raise Damaged(f"{path} is not a readable checkpoint (its checksum differs). Delete it to start afresh.")
+        raise Damaged(path, "its checksum differs")
     try:
         state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise Damaged(f"{path} is not a readable checkpoint ({error}). Delete it to start afresh.") from error
+        raise Damaged(path, error) from error
     wanted, there = run or {}, state["run"] if run else {}
     differing = [f"{k}: {there.get(k)!r} there, {wanted[k]!r} here" for k in wanted if there.get(k) != wanted[k]]
     if differing:

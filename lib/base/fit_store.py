@@ -64,8 +64,10 @@ class Place:
         progress: what `keep` wrote last in a run that did not finish, or None.
     """
 
-    def __init__(self, path: Path | None, outcome: dict | None = None, progress: dict | None = None):
-        self._path, self.outcome, self.progress = path, outcome, progress
+    def __init__(self, path: Path | None):
+        self._path = path
+        self.outcome: dict | None = None
+        self.progress: dict | None = None
         self._next = time.monotonic() + PAUSE
 
     def due(self) -> bool:
@@ -103,16 +105,8 @@ def keeping(device: torch.device, wanted: bool = True, **parts: Any) -> Iterator
     mode = os.environ.get("LIB_FITS") or "on"
     if mode not in ("on", "fresh", "off"):
         raise ValueError(f"LIB_FITS is {mode!r}: on, fresh or off")
-    if mode == "off" or not wanted:
-        _counts["trained"] += 1
-        yield Place(None)
-        return
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    made_with = [platform.python_version_tuple()[:2], torch.__version__, np.__version__, kind]
-    try:
-        key = identity(made_with, parts)
-    except CodeChanged as error:
-        print(f"{error}: this fit is trained and not kept; start the process again", flush=True)
+    key = _key(device, parts) if wanted and mode != "off" else None
+    if key is None:
         _counts["trained"] += 1
         yield Place(None)
         return
@@ -125,6 +119,17 @@ def keeping(device: torch.device, wanted: bool = True, **parts: Any) -> Iterator
             os.utime(path)  # so that pruning knows what is in use
         _counts["taken" if place.outcome else "resumed" if place.progress else "trained"] += 1
         yield place
+
+
+def _key(device: torch.device, parts: dict) -> str | None:
+    """The hash of a fit, None where the code on disk is no longer the one that runs."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    made_with = [platform.python_version_tuple()[:2], torch.__version__, np.__version__, kind]
+    try:
+        return identity(made_with, parts)
+    except CodeChanged as error:
+        print(f"{error}: this fit is trained and not kept; start the process again", flush=True)
+        return None
 
 
 @contextlib.contextmanager
@@ -149,7 +154,7 @@ def _read(path: Path) -> dict | None:
     try:
         return checkpoint.load(path)
     except checkpoint.Damaged as error:
-        print(f"{error.args[0].split('. ')[0]}: it is made anew", flush=True)
+        print(f"{error.what}: it is made anew", flush=True)
         path.unlink()
         return None
 
