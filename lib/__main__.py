@@ -24,7 +24,7 @@ COMMANDS = {
         "run the notebooks, skip what is done; overview in runs/openmoji/index.html",
         ("--profile", "openmoji", "--jobs", "2", "--resume"),
     ),
-    "test": Command("lib.run.checks:everything", "check style and types, then run all tests (about 20 minutes)"),
+    "test": Command("lib.run.checks:everything", "check style and types, then run all tests (nearly half an hour)"),
     "check": Command("lib.run.checks:quick", "the same without the notebooks and the slow tests (about 4 minutes)"),
     "lint": Command("lib.run.checks:lint", "check style and types only"),
     "lab": Command("lib.run.lab:main", "read and change the notebooks in JupyterLab"),

@@ -113,7 +113,7 @@ def install(root: Path = ROOT) -> None:
     again = stamp.is_file() and stamp.read_text(encoding="utf-8").strip() == UNFINISHED
     stamp.write_text(UNFINISHED, encoding="utf-8")
     _require_pip()
-    _say("[2/3] installing requirements.lock: up to 5 GB, most of it PyTorch; minutes, depending on the network")
+    _say("[2/3] installing requirements.lock: about 7 GB, most of it PyTorch; minutes, depending on the network")
     if not _has_uv(root) or _fails(uv_command(lock, again)):
         _refuse_full_disk(root)
         _say("      uv did not do it; the same with pip, which takes longer")
