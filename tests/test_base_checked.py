@@ -76,11 +76,3 @@ def test_what_does_not_fit_is_named(changes, error, message):
 def test_a_range_of_an_unknown_field_is_an_error():
     with pytest.raises(ValueError, match="Inner has no field sise"):
         check_fields(Inner(), positive=["sise"])
-
-
-def test_the_example_in_its_docstring():
-    import doctest
-
-    import lib.base.checked
-
-    assert doctest.testmod(lib.base.checked) == (0, 2)
