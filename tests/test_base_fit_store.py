@@ -117,21 +117,27 @@ def a3vse_case():
     return learner, A3VSEObjective(data, info_nce, choices), data, None, TrainConfig(5, 8)
 
 
-CASES = {"similarity": similarity_case, "crcgs": crcgs_case, "a3vse": a3vse_case}
+def averaged_case():
+    learner, objective, data, val, config = similarity_case()
+    return learner, objective, data, val, replace(config, average=0.9)
+
+
+CASES = {"similarity": similarity_case, "averaged": averaged_case, "crcgs": crcgs_case, "a3vse": a3vse_case}
 
 
 @pytest.mark.parametrize("steps", [2, 7, 13])
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_that_stops_anywhere_ends_with_the_same_bits(store, stop_at, case, steps):
-    def once(kept=True):
+    def once():
         learner, objective, data, val, config = CASES[case]()
-        history = fit(learner, data, config, objective=objective, val=val, keep=kept, **QUIET)
+        history = fit(learner, data, config, objective=objective, val=val, **QUIET)
         left = [[{k: v for k, v in row.items() if k != "seconds"} for row in history.rows]]
         left += [repr(parameter) for parameter in objective.parameters() if parameter.requires_grad]
         left.append(objective.log if case == "a3vse" else None)
         return weights(learner), left
 
-    expected, left = once(kept=False)
+    with fit_store.measuring():
+        expected, left = once()
     stop_at(steps)
     with pytest.raises(Interrupted):
         once()
@@ -184,7 +190,8 @@ def test_a_killed_process_goes_on_whatever_its_hash_seed(store, tmp_path):
         done = subprocess.run([*command, str(kill_at), str(target)], env=environment, capture_output=True, text=True)
         assert done.returncode == code, done.stderr
     assert done.stdout.strip() == "{'taken': 0, 'resumed': 1, 'trained': 0}"
-    whole, _ = run(keep=False)
+    with fit_store.measuring():
+        whole, _ = run()
     assert torch.equal(weights(whole), torch.load(target, weights_only=True))
 
 
@@ -208,7 +215,6 @@ def test_fresh_trains_all_anew_and_off_keeps_nothing(store, monkeypatch):
     monkeypatch.setenv("LIB_FITS", "fresh")
     assert [counted(run)[0] for _ in range(2)] == [{"trained": 1}] * 2
     monkeypatch.setenv("LIB_FITS", "on")
-    assert counted(lambda: run(keep=False))[0] == {"trained": 1}
     with fit_store.measuring():
         assert counted(run)[0] == {"trained": 1}
     assert counted(run)[0] == {"taken": 1}

@@ -9,6 +9,7 @@ from lib.evaluation import evaluate
 from lib.models import (
     CCA,
     CrossAttention,
+    Dropout,
     GeneralizedPooling,
     JointEmbedding,
     Projection,
@@ -205,6 +206,31 @@ def test_a_network_without_the_calls_of_a_model_is_refused():
     message = "Projection cannot be asked for embeddings: it lacks encode_images and encode_sentences"
     with pytest.raises(TypeError, match=message):
         validate(Projection(3, 2), Pairs(torch.zeros(2, 3), torch.zeros(2, 3), torch.arange(2)), device="cpu")
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("shape", [(3, 5), (200, 501)])
+def test_dropout_drops_the_share_it_says_and_keeps_the_expectation(p, shape):
+    torch.manual_seed(0)
+    layer, numbers = Dropout(p), torch.ones(shape, requires_grad=True)
+    dropped = layer(numbers)
+    assert dropped.shape == shape
+    (gradient,) = torch.autograd.grad(dropped.sum(), numbers)
+    assert torch.equal(gradient, dropped.detach())  # the same mask and factor, backwards
+    kept = dropped[dropped > 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p)), rtol=2e-4, atol=0)  # p is rounded to 2^-16
+    if dropped.numel() > 1000:
+        n = dropped.numel()
+        assert abs(float((dropped == 0).sum()) - p * n) < 5 * (n * p * (1 - p)) ** 0.5
+        neighbours = torch.corrcoef(torch.stack([dropped.flatten()[:-1], dropped.flatten()[1:]]))[0, 1]
+        assert abs(float(neighbours)) < 5 / n**0.5  # four numbers share a draw of the generator
+        assert not torch.equal(layer(numbers), dropped)
+    assert layer.eval()(numbers) is numbers
+
+
+def test_dropout_of_everything_is_refused():
+    with pytest.raises(ValueError, match=r"dropout of 1.0 would leave nothing"):
+        Dropout(1.0)
 
 
 def test_tag_branch():

@@ -12,7 +12,8 @@ from lib.models import PooledBranch, last_pool
 from lib.models.gru import GRUEncoder
 from lib.systems.webly import webly_embedding
 from lib.systems.webly.objective import WeblyChoices, WeblyObjective, clean_pairs, mixed_pairs, two_stages, web_pairs
-from lib.training import Pairs, TrainConfig, validate
+from lib.training import Pairs, TrainConfig, fit, validate
+from lib.training.reference import reference
 from tests.conftest import Interrupted
 
 STAGE1 = TrainConfig(epochs=3, batch_size=32, learning_rate=1e-2, schedule="constant")
@@ -119,6 +120,27 @@ def test_soft_positives_lower_the_margin_by_the_likeness_of_tags():
                 expected += max(0.0, margin - own + float(points[j] @ tags[i]))
     assert value == pytest.approx(expected / 6, rel=1e-4)
     assert value < float(WeblyObjective(data, sum_of_hinges, 0, 1)(learner, batch))
+
+
+def test_the_combined_loss_at_chance_and_at_collapse():
+    """Both terms of a batch, each with its weight: the hinges of the hardest negative cost twice the margin each."""
+    data = clean()
+    batch = data.batch(torch.arange(len(data)))
+    lines = reference(WeblyObjective(data, max_of_hinges, 1.0, 0.5), batch, dim=64)
+    assert lines["collapse"] == pytest.approx(1.5 * 0.4)
+    assert lines["chance"] > lines["collapse"]
+
+
+def test_stage_one_may_begin_with_another_loss():
+    learners, choices = [model(), model()], WeblyChoices(stage1=TrainConfig(2, 8), stage2_epochs=1)
+    losses = {0: sum_of_hinges, 1: max_of_hinges}
+    two_stages(learners[0], clean(), web(), losses, choices, device="cpu", progress=False)
+    stage1 = {start: WeblyObjective(clean(), loss) for start, loss in losses.items()}
+    fit(learners[1], clean(), choices.stage1, objective=stage1, device="cpu", progress=False)
+    stage2 = WeblyObjective(web(), max_of_hinges, 0.0, 1.0)
+    fit(learners[1], web(), choices.stage2, objective=stage2, device="cpu", progress=False)
+    for mine, theirs in zip(learners[0].parameters(), learners[1].parameters(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_a_batch_without_any_pair_costs_nothing():

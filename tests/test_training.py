@@ -3,11 +3,14 @@
 import shutil
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from lib.base import fit_store
 from lib.base.files import ROOT
 from lib.losses import info_nce, max_of_hinges, sum_of_hinges
 from lib.models import JointEmbedding, PooledBranch, Projection, last_pool
@@ -160,11 +163,64 @@ def test_epochs_differ_and_repeat():
     assert order[0] != order[3]
 
 
-def test_batches_group_texts_of_one_length():
-    pairs = captions()
-    padding = np.mean([float((30 - b.texts[1]).float().mean()) for b in pairs.epoch(32, 0, 0)])
-    bucketed = np.mean([float((b.texts[0].shape[1] - b.texts[1]).float().mean()) for b in pairs.epoch(32, 0, 0)])
-    assert bucketed < padding / 4
+def test_a_loss_that_never_leaves_its_collapse_is_said():
+    shuffled, config = linked(shuffled=True), TrainConfig(epochs=6, batch_size=32, learning_rate=1e-6)
+    with pytest.warns(UserWarning, match=r"never below 0\.4, .* every hinge stays active"):
+        history = fit(model(), shuffled, config, max_of_hinges, progress=False)
+    assert history.collapsed
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not fit(model(dropout=0.0), linked(), replace(config, learning_rate=1e-2), info_nce).collapsed
+
+
+def test_objectives_change_at_their_epochs():
+    asked = []
+
+    def objective(name, loss):
+        def of_batch(learner, batch):
+            asked.append(name)
+            return loss(learner(batch.images, batch.texts), batch.positives)
+
+        return of_batch
+
+    phases = {0: objective("sum", sum_of_hinges), 2: objective("max", max_of_hinges)}
+    config, learners = TrainConfig(epochs=3, batch_size=100, learning_rate=1e-2), [model(), model()]
+    with fit_store.measuring():
+        fit(learners[0], linked(), config, objective=phases, progress=False)
+        fit(learners[1], linked(), config, {0: sum_of_hinges, 2: max_of_hinges}, progress=False)
+    assert asked == ["sum"] * 4 + ["max"] * 2
+    assert torch.equal(weights(learners[0]), weights(learners[1]))
+    with pytest.raises(ValueError, match=r"nothing is said for epoch 0: the phases begin at \[1\]"):
+        fit(model(), linked(), config, {1: sum_of_hinges}, progress=False)
+
+
+def test_averaged_weights_are_the_exponential_average_of_every_step():
+    """Against a loop that keeps the weights of each step; without a last step's luck in what is validated."""
+    decay, seen = 0.9, []
+
+    def objective(learner, batch):
+        if learner.training:  # the lines at chance and at collapse are not asked of it
+            seen.append(weights(learner).double())
+        return info_nce(learner(batch.images, batch.texts), batch.positives)
+
+    config, last, averaged = TrainConfig(epochs=3, batch_size=50, learning_rate=1e-2), model(), model()
+    with fit_store.measuring():
+        fit(last, linked(), config, objective=objective, progress=False)
+        steps = [*seen[1:], weights(last).double()]
+        fit(averaged, linked(), replace(config, average=decay), info_nce, progress=False)
+    expected = steps[0]
+    for step in steps[1:]:
+        expected = decay * expected + (1 - decay) * step
+    torch.testing.assert_close(weights(averaged).double(), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"average must lie between 0 and 1, got 1.0"):
+        TrainConfig(average=1.0)
+
+
+def test_batches_group_texts_of_one_length_where_asked():
+    def padding(pairs):
+        return np.mean([float((b.texts[0].shape[1] - b.texts[1]).float().mean()) for b in pairs.epoch(32, 0, 0)])
+
+    assert padding(replace(captions(), by_length=True)) < padding(captions()) / 3
 
 
 def test_images_may_stay_on_disk(tmp_path):

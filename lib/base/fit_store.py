@@ -90,12 +90,11 @@ class Place:
 
 
 @contextlib.contextmanager
-def keeping(device: torch.device, wanted: bool = True, **parts: Any) -> Iterator[Place]:
+def keeping(device: torch.device, **parts: Any) -> Iterator[Place]:
     """Give the place of the fit that `parts` decide; another process that trains the same is waited for.
 
     Args:
         device: that the fit runs on; a GPU's name counts, because its rounding is its own.
-        wanted: False gives a place that keeps nothing, for measurements of time.
         parts: all that decides the outcome, by name.
 
     Raises:
@@ -105,7 +104,7 @@ def keeping(device: torch.device, wanted: bool = True, **parts: Any) -> Iterator
     mode = os.environ.get("LIB_FITS") or "on"
     if mode not in ("on", "fresh", "off"):
         raise ValueError(f"LIB_FITS is {mode!r}: on, fresh or off")
-    key = _key(device, parts) if wanted and mode != "off" else None
+    key = _key(device, parts) if mode != "off" else None
     if key is None:
         _counts["trained"] += 1
         yield Place(None)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.dropout import Dropout
 from lib.models.interface import Texts
 from lib.models.pooling import mean_pool
 
@@ -20,11 +21,11 @@ class Projection(nn.Sequential):
     """
 
     def __init__(self, input_dim: int, dim: int, hidden: int | None = None, dropout: float = 0.0):
-        layers: list[nn.Module] = [nn.Dropout(dropout)]
+        layers: list[nn.Module] = [Dropout(dropout)]
         if hidden is None:
             layers.append(nn.Linear(input_dim, dim))
         else:
-            layers += [nn.Linear(input_dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim)]
+            layers += [nn.Linear(input_dim, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, dim)]
         super().__init__(*layers)
 
 

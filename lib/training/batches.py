@@ -19,6 +19,8 @@ class Pairs:
         texts: (M, F) feature vectors, or (M, L) integer word ids together with `lengths`, which `Tokens` bring along.
         image_of_text: (M,) row of `images` that each text describes.
         lengths: (M,) number of words of each text, where `texts` holds word ids.
+        by_length: texts of about one length share a batch, where `texts` holds word ids, so that little of it is
+            padding. Faster, and worse after few passes: texts of one length are fewer kinds of negatives.
         resident: the features of a batch stay on the device of `images`, whichever the batch is asked for.
 
     Raises:
@@ -29,6 +31,7 @@ class Pairs:
     texts: Tensor
     image_of_text: Tensor
     lengths: Tensor | None = None
+    by_length: bool = False
     resident: bool = False
 
     def __post_init__(self):
@@ -95,13 +98,13 @@ class Pairs:
     def batches(self, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
         """Yield the texts of each batch, every one of `rows(epoch)` once; a pure function of `seed` and `epoch`.
 
-        Texts of about one length share a batch (sorted within random windows of 20 batches, which are then shuffled),
-        so that little of a batch is padding. A last batch of a single text is left out: it has no negative.
+        With `by_length` they are sorted within random windows of 20 batches, which are then shuffled. A last batch of a
+        single text is left out: it has no negative.
         """
         generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
         rows = self.rows(epoch)
         order = rows[torch.randperm(len(rows), generator=generator)]
-        if self.lengths is not None:
+        if self.by_length and self.lengths is not None:
             windows = order.split(20 * batch_size)
             order = torch.cat([window[self.lengths[window].argsort(stable=True)] for window in windows])
         batches = order.split(batch_size)
@@ -168,7 +171,8 @@ def concatenated(first: Pairs, second: Pairs) -> Pairs:
     else:
         images = Concatenation(first.images, second.images)
     owners = torch.cat([first.image_of_text, second.image_of_text + len(first.images)])
-    return Pairs(images, texts, owners, lengths, resident=first.resident and second.resident)
+    both = {name: getattr(first, name) and getattr(second, name) for name in ("by_length", "resident")}
+    return Pairs(images, texts, owners, lengths, **both)
 
 
 def _concatenated_texts(first: Pairs, second: Pairs) -> tuple[Tensor, Tensor | None]:

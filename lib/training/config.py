@@ -40,6 +40,9 @@ class Validation(Protocol):
 class Objective(Protocol):
     """The loss of a training step. One that is an `nn.Module` is part of the fit.
 
+    One that reads nothing of the model but `encode_images`, `encode_sentences`, `encode_tags` and their cosines says so
+    by an attribute `of_points = True`; its value at chance and at collapse stands in the history then.
+
     Its parameters that need a gradient when `fit` begins are trained with the model; what else it learns or notes
     (discriminators with an optimiser of their own, a log) has to be in its `state_dict`, by `get_extra_state` and
     `set_extra_state`, so that it comes back when the fit is resumed or taken from the store.
@@ -68,6 +71,8 @@ class TrainConfig:
         patience: stop after so many epochs without a better validation score; None never stops early.
         seed: of the order of the pairs and of dropout.
         bf16: use bfloat16 autocast where the GPU has it.
+        average: decay a step of an exponential average of the weights (EMA), which is then what is validated and kept;
+            0.99 averages over a hundred steps. None takes the weights as the last step left them.
         compile: run the model through `torch.compile`, one graph for all lengths.
 
     Raises:
@@ -86,6 +91,7 @@ class TrainConfig:
     patience: int | None = None
     seed: int = 0
     bf16: bool = True
+    average: float | None = None
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -96,6 +102,8 @@ class TrainConfig:
             positive=["epochs", "batch_size", "learning_rate", "decay_every", "clip_norm", "patience"],
             not_negative=["weight_decay", "warmup_steps", "seed"],
         )
+        if self.average is not None and not 0 < self.average < 1:
+            raise ValueError(f"average must lie between 0 and 1, got {self.average!r}")
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """Return the learning rate of optimiser step `step`, counted from 0; without what a plateau takes away."""
@@ -120,6 +128,16 @@ class History:
 
     rows: list[dict] = field(default_factory=list)
     chosen_by: str = "val_rsum"
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the loss, from the third epoch on and in three or more, was never below its value at collapse.
+
+        Every hinge is active then, and the hardest negative teaches little or nothing: where the triplet loss of the
+        hardest negative begins from scratch, and sometimes stays (Schroff et al. 2015; Faghri et al. 2018).
+        """
+        late = [row for row in self.rows[2:] if "collapse" in row]
+        return len(late) >= 3 and all(row["loss"] >= row["collapse"] for row in late)
 
     @property
     def best(self) -> dict:

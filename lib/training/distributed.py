@@ -9,6 +9,7 @@ The weights after each step are those of one process with the whole batch, up to
 same order, the same loss, the same gradient (`lib.training.processes` says why).
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
@@ -17,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lib.base import fit_store
 from lib.losses import positives_from_ids
 from lib.models.interface import RetrievalModel, Texts
 from lib.training.batches import Batch, Pairs
@@ -120,17 +122,12 @@ def fit_ranks(
     if ranks > 1:  # copies the weights of rank 0 to all
         parallel = DistributedDataParallel(towers, device_ids=[device.index] if device.type == "cuda" else None)
     part = RankPairs(**{field.name: getattr(train, field.name) for field in fields(Pairs)}, rank=rank, ranks=ranks)
-    # Several ranks would have to agree on which of them found an outcome or progress: they train.
-    history = fit(
-        towers,
-        part,
-        config,
-        objective=lambda _, batch: parallel(batch),
-        val=val,
-        device=str(device),
-        progress=progress and rank == 0,
-        keep=ranks == 1,
-    )
+    shows = progress and rank == 0
+    # Several ranks would have to agree on which of them found an outcome or progress: they train and keep nothing.
+    with contextlib.nullcontext() if ranks == 1 else fit_store.measuring():
+        history = fit(
+            towers, part, config, objective=lambda _, batch: parallel(batch), val=val, device=device, progress=shows
+        )
     if ranks > 1:
         for tensor in towers.state_dict().values():  # the best epoch may be another one where rounding differs
             dist.broadcast(tensor, 0)

@@ -1,31 +1,35 @@
 """One loop for every model: objective, schedule, validation, early stopping, and outcomes that are kept."""
 
 import copy
+import itertools
 import math
 import time
-from collections.abc import Callable
-from typing import Literal
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lib.base import fit_store
 from lib.base.device import autocast, resolve_device
-from lib.losses import value_at_chance, value_at_collapse
 from lib.training.batches import Batch, Pairs, epoch_seed
 from lib.training.config import History, Loss, Objective, Trainable, TrainConfig, Validation
+from lib.training.reference import reference
 from lib.training.validation import validate
+
+if TYPE_CHECKING:  # what training alone needs is imported when it begins
+    from torch.optim.swa_utils import AveragedModel
 
 
 def fit(
     model: nn.Module,
     train: Trainable,
     config: TrainConfig,
-    loss: Loss | dict[int, Loss] | None = None,
+    loss: Loss | Mapping[int, Loss] | None = None,
     *,
     val: Pairs | Validation | None = None,
-    objective: Objective | None = None,
-    keep: bool = True,
+    objective: Objective | Mapping[int, Objective] | None = None,
     device: str | torch.device = "auto",
     progress: bool = True,
 ) -> History:
@@ -43,8 +47,8 @@ def fit(
         loss: called as `loss(similarity, positives)`; or a dict from first epoch to loss, such as
             `{0: sum_of_hinges, 1: max_of_hinges}`. An `nn.Module` with parameters (`InfoNCE`) is trained as well.
         val: pairs for the recall sum after each epoch, or another `Validation`; without it the last weights stay.
-        objective: instead of `loss`, for more than one term: `objective(model, batch) -> scalar`, see `Objective`.
-        keep: False trains anew and keeps nothing: for measurements of time.
+        objective: instead of `loss`, for more than one term: `objective(model, batch) -> scalar`, see `Objective`; or a
+            dict from first epoch to objective.
         device: "auto" takes the GPU if there is one.
         progress: show a progress bar with the loss, its chance line and the validation score.
 
@@ -52,9 +56,13 @@ def fit(
         The history; losses are means over the epoch's batches.
 
     Raises:
-        ValueError: neither or both of `loss` and `objective`.
-        NoIdentity: something decides the outcome and cannot be hashed; give what it is made from, or `keep=False`.
+        ValueError: neither or both of `loss` and `objective`, or a dict of them that lacks epoch 0.
+        NoIdentity: something decides the outcome and cannot be hashed; give what it is made from, or train inside
+            `with lib.base.fit_store.measuring():`.
         FloatingPointError: the loss became NaN or infinite; the message names the epoch and the step.
+
+    Warns:
+        UserWarning: from the third epoch on the loss is never below its value at collapse, see `History.collapsed`.
 
     Example:
         Forty pictures whose texts are a linear map of them, learned by two linear maps:
@@ -78,36 +86,69 @@ def fit(
     if (loss is None) == (objective is None):
         raise ValueError("give either a loss or an objective")
     device = resolve_device(device)
-    losses = loss if isinstance(loss, dict) else {0: loss}
-    fitting = _Fit(model, train, config, losses, val, objective, device)
-    parts = {"model": model, "train": train, "config": config, "losses": losses, "val": val, "objective": objective}
-    with fit_store.keeping(device, keep, code=fit, **parts) as place:
+    given: Any = objective if loss is None else loss
+    phases = dict(given) if isinstance(given, Mapping) else {0: given}
+    if 0 not in phases:
+        raise ValueError(f"nothing is said for epoch 0: the phases begin at {sorted(phases)}")
+    if loss is not None:
+        phases = {start: _Similarity(of_phase) for start, of_phase in phases.items()}
+    fitting = _Fit(model, train, config, phases, val, device)
+    parts = {"model": model, "train": train, "config": config, "objectives": phases, "val": val}
+    with fit_store.keeping(device, code=fit, **parts) as place:
         if place.outcome is not None:
-            return fitting.take(place.outcome)
-        if place.progress is not None:
-            fitting.resume(place.progress)
-        fitting.run(place, progress)
-        place.finish(fitting.outcome())
+            fitting.take(place.outcome)
+        else:
+            fitting.begin()
+            if place.progress is not None:
+                fitting.resume(place.progress)
+            fitting.run(place, progress)
+            place.finish(fitting.outcome())
+    if fitting.history.collapsed:
+        _warn_of_collapse(fitting.history)
     return fitting.history
+
+
+class _Similarity(nn.Module):
+    """The objective of a loss on similarities."""
+
+    of_points = True
+
+    def __init__(self, loss: Loss):
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self.loss(model(batch.images, batch.texts).float(), batch.positives)
 
 
 class _Fit:
     """One run of `fit`: what it changes, and how that is written and read again."""
 
-    def __init__(self, model, train, config, losses, val, objective, device):
+    optimiser: torch.optim.AdamW
+
+    def __init__(self, model, train, config, objectives, val, device):
         self.model, self.train, self.config, self.val, self.device = model, train, config, val, device
-        self.losses, self.objective = losses, objective
-        learning = [term for term in (*losses.values(), objective) if isinstance(term, nn.Module)]
-        self.others = nn.ModuleList(learning)
-        self.modules = nn.ModuleList([model, *learning]).to(device)
-        self.parameters = [parameter for parameter in self.modules.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.parameters, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
-        )
+        self.objectives = objectives
+        self.others = nn.ModuleList([term for term in objectives.values() if isinstance(term, nn.Module)])
+        self.modules = nn.ModuleList([model, *self.others]).to(device)
         chooses = "rsum" if val is None or isinstance(val, Pairs) else val.chooses
         self.history, self.best = History(chosen_by=f"val_{chooses}"), None
         # The next epoch, the losses of its steps that are done, and the random state behind them.
         self.epoch, self.step_losses, self.random = 0, [], None
+        self.averaged: AveragedModel | None = None
+        self.references: dict[int, dict[str, float]] = {}
+
+    def begin(self) -> None:
+        """Make what only training needs: an outcome that is taken from the store imports no optimiser."""
+        config = self.config
+        self.parameters = [parameter for parameter in self.modules.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+        if config.average is not None:
+            from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+            self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
 
     def run(self, place: fit_store.Place, progress: bool) -> None:
         """Train from where we are to the end."""
@@ -117,19 +158,17 @@ class _Fit:
         while self.epoch < self.config.epochs and not _out_of_patience(self.history, self.config.patience):
             started, epoch = time.perf_counter(), self.epoch
             _train_mode(self.modules)
-            current = self.losses[max(start for start in self.losses if start <= epoch)]
-            objective = self.objective or _similarity_objective(current)
+            objective = self.objectives[max(start for start in self.objectives if start <= epoch)]
             row = {
                 "epoch": epoch,
                 "loss": self._train_epoch(forward, objective, float(plateau.get_last_lr()[0]), place),
             }
-            if current is not None:
-                row |= _reference(self.model, self.train, self.config, current, self.device)
+            row |= self._reference(objective)
             row["seconds"] = time.perf_counter() - started
             row |= {f"val_{name}": value for name, value in self._validated().items()}
             self.history.rows.append(row)
             if self.val is None or self.history.best is row:
-                self.best = copy.deepcopy({name: x.detach() for name, x in self.model.state_dict().items()})
+                self.best = copy.deepcopy({name: x.detach() for name, x in self.judged.state_dict().items()})
             self.epoch, self.step_losses, self.random = epoch + 1, [], None
             if self.config.schedule == "plateau":
                 plateau.step(row[self.history.chosen_by])
@@ -165,6 +204,8 @@ class _Fit:
                 if config.clip_norm is not None:
                     nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
                 self.optimiser.step()
+                if self.averaged is not None:
+                    self.averaged.update_parameters(self.model)
                 losses.append(value.detach())
                 if place.due():
                     self.step_losses += torch.stack(losses).tolist()
@@ -176,12 +217,30 @@ class _Fit:
                 raise FloatingPointError(f"the loss became {value} in epoch {epoch}, step {number}")
         return sum(everything) / len(everything)
 
+    def _reference(self, objective) -> dict[str, float]:
+        """The objective at chance and at collapse, on the first batch, if it reads points alone."""
+        if not getattr(objective, "of_points", False):
+            return {}
+        if id(objective) not in self.references:
+            batches = self.train.epoch(self.config.batch_size, self.config.seed, 0, self.device)
+            # One of the first two is whole: only the batch of an epoch's last texts is smaller.
+            batch = max(itertools.islice(batches, 2), key=lambda batch: len(batch.text_ids))
+            with torch.no_grad():
+                dim = self.model.eval().encode_images(batch.images[:1]).shape[-1]
+            self.references[id(objective)] = reference(objective, batch, dim)
+        return self.references[id(objective)]
+
+    @property
+    def judged(self) -> nn.Module:
+        """What is validated and kept: the model, or the average of its weights."""
+        return self.model if self.averaged is None else self.averaged.module
+
     def _validated(self) -> dict[str, float]:
         if self.val is None:
             return {}
         if isinstance(self.val, Pairs):
-            return validate(self.model, self.val, device=self.device).as_dict()
-        return {name: float(score) for name, score in self.val.scores(self.model, self.device).items()}
+            return validate(self.judged, self.val, device=self.device).as_dict()
+        return {name: float(score) for name, score in self.val.scores(self.judged, self.device).items()}
 
     def _plateau(self) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
         """The scheduler as it stands after the epochs of the history; it has an optimiser of its own."""
@@ -199,6 +258,7 @@ class _Fit:
         return {
             "modules": self.modules.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
             "history": self.history.rows,
             "best": self.best,
             "epoch": self.epoch,
@@ -210,6 +270,8 @@ class _Fit:
         """Go back to what `state` gave."""
         self.modules.load_state_dict(state["modules"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
         self.history.rows, self.best, self.epoch = state["history"], state["best"], state["epoch"]
         self.step_losses, self.random = state["step_losses"], state["random"]
 
@@ -219,13 +281,12 @@ class _Fit:
         others = {k: v for k, v in self.others.state_dict().items() if k in learned or k.endswith("_extra_state")}
         return {"model": self.model.state_dict(), "others": others, "history": self.history.rows}
 
-    def take(self, outcome: dict) -> History:
+    def take(self, outcome: dict) -> None:
         """Leave behind what an earlier run did."""
         self.model.load_state_dict(outcome["model"])
         self.others.load_state_dict(outcome["others"], strict=False)
         self.history.rows = outcome["history"]
         self.model.eval()
-        return self.history
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
@@ -238,8 +299,14 @@ def _set_random_state(state: list[Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(state[1].cpu(), device)
 
 
-def _similarity_objective(loss: Loss) -> Callable[[nn.Module, Batch], Tensor]:
-    return lambda model, batch: loss(model(batch.images, batch.texts).float(), batch.positives)
+def _warn_of_collapse(history: History) -> None:
+    last = history.rows[-1]
+    warnings.warn(
+        f"from the third epoch on the loss was never below {last['collapse']:.3g}, what it costs to map everything to "
+        f"one point (it ended at {last['loss']:.3g}): every hinge stays active. Begin with the sum of hinges, "
+        "{0: sum_of_hinges, 1: max_of_hinges}, or with a smaller rate; if the pairs belong together at all",
+        stacklevel=3,
+    )
 
 
 def _train_mode(modules: nn.Module) -> None:
@@ -253,17 +320,6 @@ def _train_mode(modules: nn.Module) -> None:
 
 def _out_of_patience(history: History, patience: int | None) -> bool:
     return patience is not None and bool(history.rows) and history.rows[-1]["epoch"] - history.best["epoch"] >= patience
-
-
-def _reference(model, train, config, loss, device) -> dict[str, float]:
-    """Return the loss of a typical batch at chance and at collapse, the lines to draw beside the curve."""
-    batch = next(train.epoch(config.batch_size, config.seed, 0, device))
-    with torch.no_grad():
-        dim = model.eval().encode_images(batch.images[:1]).shape[-1]
-    return {
-        "chance": value_at_chance(loss, batch.positives, dim),
-        "collapse": value_at_collapse(loss, batch.positives),
-    }
 
 
 def _progress_bar(show: bool, total: int, initial: int):

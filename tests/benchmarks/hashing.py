@@ -145,7 +145,7 @@ def parts(profile: dict, items: int, labels: int, encoding: float) -> tuple[list
     of_batch = LabelledItems(torch.randn(batch, PICTURE), (torch.rand(batch, words) < 0.01).float(), known)
     there, back = FeatureGenerator(PICTURE, words, hidden, dim), FeatureGenerator(words, PICTURE, hidden, dim)
     ten = LabelledItems(*(part.repeat(10, 1) for part in (of_batch.images, of_batch.texts, of_batch.labels)))
-    quiet = {"keep": False, "device": "cpu", "progress": False}
+    quiet = {"device": "cpu", "progress": False}
     generator = 0.0
     for model, pairs in ((there, FeaturePairs(ten.images, ten.texts)), (back, FeaturePairs(ten.texts, ten.images))):
         again = {"val": FeaturePairs(pairs.sources[:2], pairs.targets[:2]), "objective": generation} | quiet

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models import Dropout
 from lib.training import TrainConfig
 from lib.training.batches import epoch_seed
 
@@ -37,7 +38,7 @@ class FeatureGenerator(nn.Module):
     ):
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(source_dim, hidden), nn.ReLU(), nn.Linear(hidden, dim), nn.ReLU()
+            Dropout(dropout), nn.Linear(source_dim, hidden), nn.ReLU(), nn.Linear(hidden, dim), nn.ReLU()
         )
         self.target_dim = target_dim
         self.decoder = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, target_dim))

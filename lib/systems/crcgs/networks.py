@@ -4,6 +4,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from lib.models import Dropout
+
 
 class CategoryNetwork(nn.Module):
     """Map image and text features into one space that is read by one classifier; the network of DSCMR and CRCGS.
@@ -35,7 +37,7 @@ class CategoryNetwork(nn.Module):
         super().__init__()
 
         def side(size: int) -> nn.Sequential:
-            parts: list[nn.Module] = [nn.Dropout(dropout)]
+            parts: list[nn.Module] = [Dropout(dropout)]
             for number in range(layers):
                 parts += [nn.Linear(hidden if number else size, hidden), nn.Tanh()]
             return nn.Sequential(*parts)
@@ -78,7 +80,7 @@ class HashLayer(nn.Sequential):
 
     def __init__(self, dim: int, bits: int, hidden: int = 512, dropout: float = 0.3):
         super().__init__(
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(dim, hidden),
             nn.Tanh(),
             nn.Linear(hidden, hidden),

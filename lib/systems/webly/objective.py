@@ -4,7 +4,7 @@ One objective and one kind of data serve every schedule: clean first and then we
 and both in one batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -150,6 +150,8 @@ class WeblyObjective:
         soft: give L_IT, which must be a ranking loss then, the margins of `soft_margin`.
     """
 
+    of_points = True
+
     def __init__(
         self,
         data: TaggedPairs,
@@ -192,7 +194,7 @@ def two_stages(
     model: JointEmbedding,
     clean: TaggedPairs,
     web: TaggedPairs,
-    loss: Loss,
+    loss: Loss | Mapping[int, Loss],
     choices: WeblyChoices,
     *,
     val: Pairs | None = None,
@@ -203,9 +205,15 @@ def two_stages(
 
     Stage II runs no sentence branch, so that its weights keep their bits; each stage ends with the weights of its best
     validation epoch. The other arguments are those of `fit`, which keeps both stages.
+
+    Args:
+        loss: of both stages; or a dict from first epoch of stage I to loss, such as
+            `{0: sum_of_hinges, 1: max_of_hinges}`. Stage II, which starts where stage I ended, has the last of them.
     """
-    first = WeblyObjective(clean, loss, choices.sentence_weight, choices.tag_weight)
-    second = WeblyObjective(web, loss, 0.0, choices.tag_weight)
+    losses = loss if isinstance(loss, Mapping) else {0: loss}
+    weights = choices.sentence_weight, choices.tag_weight
+    first = {start: WeblyObjective(clean, of_phase, *weights) for start, of_phase in losses.items()}
+    second = WeblyObjective(web, losses[max(losses)], 0.0, choices.tag_weight)
     options: dict[str, Any] = {"val": val, "device": device, "progress": progress}
     return (
         fit(model, clean, choices.stage1, objective=first, **options),
