@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.evaluation import chance, evaluate, evaluate_similarity, paired_bootstrap
-from lib.evaluation.bootstrap import _draw, _weighted_median
+from lib.evaluation import chance, evaluate, evaluate_similarity, holm, paired_bootstrap
+from lib.evaluation.bootstrap import _draw, _weighted_median, other_seeds
+from tests.benchmarks.coverage import coverage
 
 METRICS = [*chance(2, np.array([0, 1])), "r1", "r10", "medr", "meanr"]
 
@@ -108,6 +109,39 @@ def test_seeds_are_averaged_inside_a_resample():
     assert result.difference == pytest.approx(means[0] - means[1])
     alone = paired_bootstrap(a[0], b[0], "rsum", n=300)
     assert paired_bootstrap([a[0], a[0]], [b[0]], "rsum", n=300).low == pytest.approx(alone.low)
+
+
+def test_other_seeds_widen_the_interval_by_what_their_mean_is_unsure_of():
+    """Many images and little noise in them: what is left is the t interval of the seeds' mean difference."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(3, 1, 4), rng.normal(1, 1, 4)
+    moved = other_seeds(rng, 400_000, a, b)
+    from scipy.stats import t
+
+    paired = t.interval(0.95, 3, scale=np.std(a - b, ddof=1) / 2)
+    assert np.quantile(moved, [0.025, 0.975]) == pytest.approx(paired, rel=0.02)
+    assert not other_seeds(rng, 10, [1.0], [2.0]).any()  # of one seed each nothing is known
+    apart = other_seeds(rng, 400_000, a, b[:1])
+    alone = t.interval(0.95, 3, scale=np.std(a, ddof=1) / 2)
+    assert np.quantile(apart, [0.025, 0.975]) == pytest.approx(alone, rel=0.02)
+    assert paired_bootstrap(system(1.0), system(1.2), n=20).seeds == (1, 1)
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_the_interval_covers_the_difference_of_other_images_and_seeds(seeds):
+    covered = coverage(seeds, effect=0.2, trials=300, images=300, n=300)
+    assert covered > 0.93 - 2 * (0.93 * 0.07 / 300) ** 0.5  # what 300 trials can tell
+
+
+def test_holm_against_the_definition():
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 7):
+        p = dict(enumerate(rng.uniform(0, 0.3, count).round(2)))
+        order = sorted(p, key=p.get)
+        expected = {
+            name: min(1.0, max((count - k) * p[order[k]] for k in range(place + 1))) for place, name in enumerate(order)
+        }
+        assert holm(p) == pytest.approx(expected)
 
 
 def test_folds_are_resampled_one_by_one():

@@ -1,10 +1,11 @@
-"""Is one system better than another, or were these test images lucky? Paired bootstrap over images."""
+"""Is one system better than another, or were these images and seeds lucky? Paired bootstrap on both levels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,11 @@ WEIGHTS_AT_A_TIME = 4_000_000
 
 @dataclass(frozen=True)
 class Difference:
-    """a - b in the units of the metric, with a percentile interval and a two-sided bootstrap p-value."""
+    """a - b in the units of the metric, with a percentile interval and a two-sided bootstrap p-value.
+
+    Attributes:
+        seeds: training runs of each system; where neither has two, the interval is about the test images alone.
+    """
 
     metric: str
     difference: float
@@ -24,6 +29,7 @@ class Difference:
     p: float
     level: float
     resamples: int
+    seeds: tuple[int, int] = (1, 1)
 
     def __str__(self) -> str:
         interval = f"{100 * self.level:g} % interval {self.low:+.2f} to {self.high:+.2f}"
@@ -39,16 +45,21 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """Difference a - b of a metric, with its interval and p-value from resampling the test images.
+    """Difference a - b of a metric, with its interval and p-value over test images and training seeds.
 
-    A query image is drawn together with all its texts, because they are not independent. The galleries, and
-    so the ranks, stay as they are; with folds, images are drawn within each fold. p is twice the share of
-    resamples on the other side of zero or on it, the data counted as one resample more (Efron and Tibshirani,
-    "An Introduction to the Bootstrap", 1993).
+    Two levels: other images, and other seeds. A query image is drawn together with all its texts, because they are not
+    independent. The galleries, and so the ranks, stay as they are; with folds, images are drawn within each fold. Each
+    resample of the images is then moved by what the mean over other seeds might have been: a draw from the t
+    distribution of that mean, since three or ten seeds are too few to be drawn from (a plain bootstrap of three sees
+    two thirds of their variance). Seeds are taken as pairs where both systems have as many. Where a system has one
+    seed, nothing is known of its others, and `Difference.seeds` says so.
+
+    p is twice the share of resamples on the other side of zero or on it, the data counted as one resample more (Efron
+    and Tibshirani, "An Introduction to the Bootstrap", 1993).
 
     Args:
-        scores_a, scores_b: scores of two systems on the same test set, one or one per training seed. The metric is
-            averaged over the seeds inside each resample: the interval is about the test images, not about the seeds.
+        scores_a, scores_b: scores of two systems on the same test set, one or one per training seed; both in the same
+            order of the seeds.
         metric: a key of `Scores.as_dict`; or r1, r5, r10, medr, meanr for the mean of both directions.
         n: resamples.
         level: of the interval.
@@ -71,10 +82,62 @@ def paired_bootstrap(
         for start in range(0, n, step):
             weights = _draw(rng, min(step, n - start), images)
             resampled[start : start + step] += sum(average(weights) for average in averages) / len(folds)
+    resampled += other_seeds(rng, n, *([_observed(scores, metric) for scores in of_system] for of_system in (a, b)))
+    return from_resamples(metric, float(observed), resampled, level, (len(a), len(b)))
+
+
+def other_seeds(rng: np.random.Generator, n: int, a: Sequence[float], b: Sequence[float]) -> np.ndarray:
+    """Return by how much the mean difference of other seeds might lie elsewhere, (n,) draws.
+
+    Args:
+        rng: of the draws.
+        n: how many.
+        a, b: the metric of each training seed of two systems; pairs where they are as many.
+    """
+    samples = [np.subtract(a, b)] if len(a) == len(b) else [np.asarray(a), np.asarray(b)]
+    moved = np.zeros(n)
+    for values in samples:
+        if len(values) > 1:
+            error = np.std(values, ddof=1) / np.sqrt(len(values))
+            moved += error * rng.standard_t(len(values) - 1, n)
+    return moved
+
+
+def from_resamples(
+    metric: str, observed: float, resampled: np.ndarray, level: float, seeds: tuple[int, int]
+) -> Difference:
+    """Return a difference whose interval and p-value are those of its resamples (n,)."""
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    other_side = min(np.sum(resampled <= 0), np.sum(resampled >= 0))
-    p = min(1.0, 2 * (other_side + 1) / (n + 1))
-    return Difference(metric, float(observed), float(low), float(high), float(p), level, n)
+    beyond = min(np.sum(resampled <= 0), np.sum(resampled >= 0))
+    p = min(1.0, 2 * (beyond + 1) / (len(resampled) + 1))
+    return Difference(metric, observed, float(low), float(high), float(p), level, len(resampled), seeds)
+
+
+def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
+    """Return the p-values of a table's comparisons, corrected for how many there are.
+
+    The step-down procedure of Holm (1979): the smallest is multiplied by their number, the next by one less, and so
+    on, and none becomes smaller than the one before it. It holds the chance of any false discovery, whatever depends
+    on what.
+
+    Args:
+        p_values: by name of the comparison.
+
+    Example:
+        >>> from lib.evaluation import holm
+        >>> holm({"a - b": 0.01, "a - c": 0.04, "b - c": 0.03})
+        {'a - b': 0.03, 'b - c': 0.06, 'a - c': 0.06}
+    """
+    corrected, largest = {}, 0.0
+    for done, (name, p) in enumerate(sorted(p_values.items(), key=lambda entry: entry[1])):
+        largest = max(largest, min(1.0, (len(p_values) - done) * p))
+        corrected[name] = largest
+    return corrected
+
+
+def _observed(scores: Scores, metric: str) -> float:
+    values = scores.as_dict()
+    return float(values[metric] if metric in values else (values[f"i2t_{metric}"] + values[f"t2i_{metric}"]) / 2)
 
 
 class _Average:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from lib.evaluation.bootstrap import Difference
+from lib.evaluation.bootstrap import Difference, from_resamples, other_seeds
 from lib.evaluation.hashing import HammingRanking, pack
 from lib.evaluation.labels import mean_average_precision
 
@@ -112,11 +112,10 @@ def paired_map_difference(
 ) -> Difference:
     """Difference a - b of the mean mAP of both directions in points (hundredths), with its bootstrap interval.
 
-    An item's picture and text are drawn together; p is that of `paired_bootstrap`.
+    An item's picture and text are drawn together; items and seeds are the two levels of `paired_bootstrap`.
 
     Args:
-        a, b: scores of two systems, one a training seed; they are averaged over the seeds first, so that the interval
-            is about the test items.
+        a, b: scores of two systems, one a training seed.
         n, level, seed: as for `paired_bootstrap`.
 
     Raises:
@@ -127,13 +126,15 @@ def paired_map_difference(
     rng = np.random.default_rng(seed)
     items = len(a[0].i2t)
     weights = rng.multinomial(items, np.full(items, 1 / items), size=n).astype(np.float64)
-    observed, drawn = 0.0, np.zeros(n)
+    drawn, of_seeds = np.zeros(n), [np.zeros(len(scores)) for scores in (a, b)]
     for direction in ("i2t", "t2i"):
-        first, second = (np.mean([getattr(s, direction) for s in scores], 0) for scores in (a, b))
-        difference = 50 * (first - second)  # points, half of the mean of two directions
+        # In points, half of the mean of two directions: (seeds, items).
+        first, second = (50 * np.stack([getattr(s, direction) for s in scores]) for scores in (a, b))
+        difference = first.mean(0) - second.mean(0)
         counted = ~np.isnan(difference)
-        observed += difference[counted].mean()
         drawn += weights[:, counted] @ difference[counted] / weights[:, counted].sum(1)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    p = min(1.0, 2 * (min(np.sum(drawn <= 0), np.sum(drawn >= 0)) + 1) / (n + 1))
-    return Difference("mAP (points)", float(observed), float(low), float(high), float(p), level, n)
+        for values, per_item in zip(of_seeds, (first, second), strict=True):
+            values += per_item[:, counted].mean(1)
+    observed = float(of_seeds[0].mean() - of_seeds[1].mean())
+    drawn += other_seeds(rng, n, *of_seeds)
+    return from_resamples("mAP (points)", observed, drawn, level, (len(a), len(b)))
