@@ -28,7 +28,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(
-    "condition, expected",
+    ("condition", "expected"),
     [
         (above("a - b", "rsum"), True),
         (above("a - b", "rsum", 1.5), False),
@@ -65,7 +65,7 @@ def test_what_does_not_hold_is_said_with_its_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "condition, message",
+    ("condition", "message"),
     [
         (above("d - e", "rsum"), r"0 rows are 'd - e' with 'rsum'; with this metric there are \['a', 'a - b'"),
         (above("twice", "rsum"), r"2 rows are 'twice' .*, of the settings test; 10 % annotated; test; 25 % annotated"),

@@ -112,7 +112,8 @@ class Claims:
 def read_condition(content: dict) -> Condition:
     """Return a condition from what metrics.json holds of it; ValueError where it is none."""
     try:
-        made = Condition(**{key: tuple(x) if isinstance(x, list) else x for key, x in content.items()})
+        parts: dict[str, Any] = {key: tuple(x) if isinstance(x, list) else x for key, x in content.items()}
+        made = Condition(**parts)
     except TypeError as error:
         raise ValueError(f"no condition of a claim: {content!r}: {error}") from None
     if made.kind not in KINDS:
