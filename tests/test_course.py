@@ -30,6 +30,25 @@ def test_added_scores_become_rows():
     assert results.on_validation == {"ours": 12.0}
 
 
+def test_every_difference_becomes_a_row_with_its_interval():
+    results = Results("toy", "test, 30 pictures", ("rsum",))
+    results.add("a", [scored(0), scored(1)])
+    results.add("b", [scored(2), scored(3)])
+    results.add("closed form", [scored(4)])
+    found = results.difference("a", "b"), results.difference("a", "closed form", "t2i_r10")
+    rows = results.difference_rows()
+    assert [(row["method"], row["metric"]) for row in rows] == [
+        ("a - b", "rsum_difference"),
+        ("a - closed form", "t2i_r10_difference"),
+    ]
+    for row, difference in zip(rows, found, strict=True):
+        assert row["mean"] == pytest.approx(difference.difference)
+        assert row["interval"] == [difference.low, difference.high]
+    assert [len(row["values"]) for row in rows] == [2, 1]
+    assert rows[1]["setting"] == "test, 30 pictures; interval over pictures and seeds (2 and 1)"
+    assert "of 2 differences" in rows[0]["note"]
+
+
 def test_measuring_is_validating(capsys):
     results = Results("toy", "test", ("rsum",), device="cpu")
     draw = torch.Generator().manual_seed(0)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import nn
 
-from lib.evaluation import Scores, paired_bootstrap
+from lib.evaluation import Scores, holm, paired_bootstrap
 from lib.evaluation.bootstrap import Difference
 from lib.report import rows as metrics
 from lib.training import Pairs, validate
@@ -68,7 +68,26 @@ class Results:
         print(f"{method:<36} {said:<17}   test {np.mean([one.as_dict()['rsum'] for one in scores]):6.1f}")
 
     def difference(self, after: str, before: str, metric: str = "rsum") -> Difference:
-        """Paired bootstrap of two methods over the test pictures, kept in `differences`."""
+        """Paired bootstrap of two methods over test pictures and seeds, kept in `differences`."""
         found = paired_bootstrap(self.scores[after], self.scores[before], metric)
         self.differences[after, before, metric] = found
         return found
+
+    def difference_rows(self) -> list[dict]:
+        """A row for every difference asked for: `after - before`, its metric with `_difference`, its interval.
+
+        Their p-values, corrected for how many differences there are (Holm), stand in the note.
+        """
+        corrected = holm({asked: found.p for asked, found in self.differences.items()})
+        made = []
+        for (after, before, metric), found in self.differences.items():
+            a, b = (np.array([of_seed.as_dict()[metric] for of_seed in self.scores[name]]) for name in (after, before))
+            values = list(a - b) if len(a) == len(b) else [found.difference]
+            seeds = " and ".join(map(str, dict.fromkeys(found.seeds)))
+            setting = f"{self.where}; interval over pictures and seeds ({seeds})"
+            note = f"p = {found.p:.2g}, of {len(corrected)} differences {corrected[after, before, metric]:.2g}"
+            name = f"{after} - {before}"
+            made.append(
+                metrics.row(name, self.corpus, setting, f"{metric}_difference", values, (found.low, found.high), note)
+            )
+        return made

@@ -10,6 +10,8 @@ _P5 = {"all": "P@5", "simple": "P@5, one concept", "complex": "P@5, two concepts
 
 def metric_name(metric: str) -> str:
     """The name people read: `i2t_r10` -> `image to text R@10`; a name without a known form is returned unchanged."""
+    if metric.endswith("_difference"):
+        return f"{metric_name(metric.removesuffix('_difference'))}, difference"
     validation, name = ("validation ", metric[4:]) if metric.startswith("val_") else ("", metric)
     first, _, rest = name.partition("_")
     if name == "rsum":
