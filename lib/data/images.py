@@ -2,13 +2,16 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, Self, overload, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, overload, runtime_checkable
 
 from PIL import Image
 
-from lib.data.decoder import decode, is_plain, shown
+from lib.data.decoder import UnreadableImage, decode, is_plain, shown
+
+AT_ONCE = 1024
 
 
 @runtime_checkable
@@ -126,9 +129,11 @@ class ImageFiles(ImageSequence):
         return decode(self.paths[row], f"image {row}: {self.paths[row]}")
 
     def fingerprint(self, row: int) -> str:
-        """SHA-256 (hexadecimal) of the content of an image file."""
+        """SHA-256 (hexadecimal) of the content of an image file; FileNotFoundError with row and path."""
         known = self._fingerprints[row]
         if known is None:
+            if not self.paths[row].exists():
+                raise FileNotFoundError(f"image {row}: {self.paths[row]}: no such file")
             known = self._fingerprints[row] = hashlib.sha256(self.paths[row].read_bytes()).hexdigest()
         return known
 
@@ -136,3 +141,45 @@ class ImageFiles(ImageSequence):
         """The images of these rows, in this order."""
         rows = list(rows)
         return ImageFiles([self.paths[row] for row in rows], [self._fingerprints[row] for row in rows])
+
+
+class Unreadable(NamedTuple):
+    """An image that cannot be opened: its row, its name (the file, where it has one), and the reason."""
+
+    row: int
+    name: str
+    reason: str
+
+
+class DamagedImages(OSError):
+    """Images that were left out; `found` has them all, and the message names them all."""
+
+    def __init__(self, images: Images, errors: Mapping[int, OSError]):
+        self.found = [_unreadable(images, row, error) for row, error in sorted(errors.items())]
+        lines = [f"{len(self.found):,} of {len(images):,} images are damaged and left out, all others are done:"]
+        super().__init__("\n".join(lines + [f"  {error}" for _, error in sorted(errors.items())]))
+
+
+def unreadable(images: Images, threads: int = 4, progress: bool = True) -> list[Unreadable]:
+    """Every image that cannot be opened, in their order; each one is decoded to find out."""
+    from tqdm.auto import tqdm
+
+    def look(row: int) -> Unreadable | None:
+        try:
+            images[row]
+        except OSError as error:
+            return _unreadable(images, row, error)
+        return None
+
+    def all_rows() -> Iterator[Unreadable | None]:
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, len(images), AT_ONCE):  # no more futures than that: corpora have millions
+                yield from pool.map(look, range(start, min(start + AT_ONCE, len(images))))
+
+    return [found for found in tqdm(all_rows(), "open", len(images), unit="image", disable=not progress) if found]
+
+
+def _unreadable(images: Images, row: int, error: OSError) -> Unreadable:
+    paths = getattr(images, "paths", None)
+    reason = error.why if isinstance(error, UnreadableImage) else str(error)
+    return Unreadable(row, str(paths[row]) if paths else f"image {row}", reason)
