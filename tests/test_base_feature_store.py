@@ -1,6 +1,7 @@
 """The feature cache: each picture once, whatever interrupts or runs beside it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from PIL import Image
 import lib.vision.extract as extract
 from lib.base.feature_store import FeatureStore
 from lib.data import ImageFiles
+from lib.data.images import DamagedImages
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -138,6 +140,72 @@ def test_damage_names_the_folder_to_delete(store, file, damage):
         FeatureStore(store.folder)
 
 
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_flipped_bit_is_found_said_and_made_anew(store, place, capsys):
+    keys = [key(i) for i in range(6)]
+    store.get(keys, one_by_one)
+    flip(store.folder / "rows.bin", {"first": 0, "middle": 3 * 24 + 7, "last": 6 * 24 - 1}[place])
+    asked = []
+
+    def again(positions):
+        asked.extend(positions)
+        yield from one_by_one(positions)
+
+    found = FeatureStore(store.folder).get(keys, again)
+    np.testing.assert_array_equal(found, rows_of(range(6)))
+    assert isinstance(found, np.memmap)  # in its old place
+    assert asked == [{"first": 0, "middle": 3, "last": 5}[place]]
+    assert f"{store.folder}: 1 damaged rows are computed anew" in capsys.readouterr().out
+    np.testing.assert_array_equal(FeatureStore(store.folder).get(keys, None), rows_of(range(6)))
+
+
+def test_rows_nobody_asks_for_are_not_looked_at_and_those_in_any_order_are(store):
+    keys = [key(i) for i in range(6)]
+    store.get(keys, one_by_one)
+    flip(store.folder / "rows.bin", 2 * 24)
+    np.testing.assert_array_equal(FeatureStore(store.folder).get(keys[3:], None), rows_of([3, 4, 5]))
+    order = [5, 2, 2, 0]
+    renewed = FeatureStore(store.folder).get([keys[i] for i in order], lambda wanted: [(wanted, rows_of([2]))])
+    np.testing.assert_array_equal(renewed, rows_of(order))
+
+
+def test_a_flipped_bit_in_the_keys_costs_the_row_alone(store):
+    keys = [key(i) for i in range(6)]
+    store.get(keys, one_by_one)
+    whole = (store.folder / "keys.npy").read_bytes()
+    start = len(whole) - 6 * 20
+    for place in (start + 2 * 20, start + 2 * 20 + 18):  # in a fingerprint, in a checksum
+        flip(store.folder / "keys.npy", place)
+        np.testing.assert_array_equal(FeatureStore(store.folder).get(keys, one_by_two), rows_of(range(6)))
+
+
+def test_what_cannot_be_made_anew_stays_damaged(store):
+    store.get([key(i) for i in range(3)], one_by_one)
+    flip(store.folder / "rows.bin", 30)
+
+    def fails(positions):
+        raise OSError("the picture is gone")
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="the picture is gone"):
+            FeatureStore(store.folder).get([key(i) for i in range(3)], fails)
+
+
+def test_a_row_that_was_not_computed_is_said(store):
+    with pytest.raises(RuntimeError, match=f"1 rows were not computed, the first is {key(1)}"):
+        store.get([key(0), key(1)], lambda missing: one_by_one(missing[:1]))
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0b100
+    path.write_bytes(bytes(content))
+
+
+def one_by_two(positions):
+    yield positions, rows_of(positions)
+
+
 def test_another_shape_is_refused(store):
     store.get([key(0)], one_by_one)
     with pytest.raises(RuntimeError, match=r"\(2, 3\).*\(4,\)"):
@@ -186,11 +254,35 @@ def test_extraction_resumes_after_a_broken_picture(pictures):
     images.paths[7].write_bytes(b"broken")
     with pytest.raises(OSError, match=r"7\.png is not a readable image"):
         features_of(images)
-    assert seen == list(range(6))
+    assert seen == [*range(7), 8, 9]  # all others are done before the error
     images.paths[7].write_bytes(good)
     features = features_of(ImageFiles(images.paths, for_later))
-    assert seen == list(range(10))
+    assert seen == [*range(7), 8, 9, 7]
     np.testing.assert_array_equal(features[:, 0], 20 * np.arange(10))
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_damaged_pictures_do_not_end_a_run(pictures, cache, capsys):
+    images, seen = pictures
+    images.paths[2].write_bytes(b"broken")
+    images.paths[5].unlink()
+    Image.new("RGB", (1, 30_000)).save(images.paths[9])
+    with pytest.raises(DamagedImages, match="3 of 10 images are damaged and left out, all others are done") as caught:
+        features_of(images, cache=cache)
+    assert [found.row for found in caught.value.found] == [2, 5, 9]
+    assert [found.name for found in caught.value.found] == [str(images.paths[row]) for row in (2, 5, 9)]
+    for row, why in ((2, "not a readable image"), (5, "no such file"), (9, "it is a strip")):
+        assert re.search(rf"{row}\.png.*{why}", str(caught.value))
+    assert sorted(seen) == [0, 1, 3, 4, 6, 7, 8]
+    capsys.readouterr()
+    kept = features_of(ImageFiles(images.paths), cache=cache, damaged="drop")
+    np.testing.assert_array_equal(kept[:, 0], [20 * i for i in (0, 1, 3, 4, 6, 7, 8)])
+    assert len(seen) == (7 if cache else 14)
+    assert "3 of 10 images" in capsys.readouterr().out
+    with pytest.raises(DamagedImages, match="2 of 2 images"):
+        features_of(ImageFiles([images.paths[2], images.paths[5]]), cache=cache, damaged="drop")
+    with pytest.raises(ValueError, match="damaged is 'skip'"):
+        features_of(images, damaged="skip")
 
 
 def test_content_is_the_key_and_not_the_name(pictures):

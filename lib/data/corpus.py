@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lib.data.images import Images, as_images
+from lib.data.images import Images, as_images, unreadable
 
 SPLITS = ("train", "val", "test", "web")
 
@@ -111,6 +111,20 @@ class Corpus:
             has = sorted(set(self.split.tolist()))
             raise ValueError(f"corpus {self.name} has no image in split {split!r}; it has {has}")
         return self.take(mask)
+
+    def readable(self, progress: bool = True) -> "Corpus":
+        """The corpus without the images that cannot be decoded, each of which becomes a problem with file and reason.
+
+        Every image is opened. Raises ValueError where none is left.
+        """
+        damaged = unreadable(self.images, progress=progress)
+        if not damaged:
+            return self
+        if len(damaged) == len(self):
+            raise ValueError(f"corpus {self.name}: no image can be read, the first is {': '.join(damaged[0][1:])}")
+        kept = self.take(np.setdiff1d(np.arange(len(self)), [found.row for found in damaged]))
+        told = [f"{found.name}: {found.reason}; left out" for found in damaged]
+        return replace(kept, problems=(*self.problems, *told))
 
     def annotate(self, share: float, seed: int = 0) -> "Corpus":
         """The same corpus where captions are few: `share` of the training groups keep theirs, the others form "web".

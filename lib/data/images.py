@@ -1,14 +1,17 @@
 """Images one at a time: files, a plain list of PIL images, or what an adapter reads out of an archive."""
 
 import hashlib
-import os
-import re
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self, overload, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, overload, runtime_checkable
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from lib.data.decoder import UnreadableImage, decode, is_plain, shown
+
+AT_ONCE = 1024
 
 
 @runtime_checkable
@@ -65,7 +68,8 @@ class ImageSequence(Sequence[Image.Image]):
 class ImageList(ImageSequence):
     """A plain sequence of PIL images, such as a list.
 
-    Where the sequence has fingerprints of its own they count; else an image's is the SHA-256 of mode, size and pixels.
+    Where the sequence has fingerprints of its own they count; else an image's is the SHA-256 of mode, size and pixels,
+    or, where more than the pixels decides what is seen (transparency, a palette, EXIF, 16 bits), of what is seen.
     """
 
     def __init__(self, images: Any, rows: Iterable[int] | None = None):
@@ -77,8 +81,11 @@ class ImageList(ImageSequence):
         return len(self.rows)
 
     def open(self, row: int) -> Image.Image:
-        """A copy of the image of a row in RGB; TypeError where the sequence gives something else than PIL images."""
-        return self._as_given(row).convert("RGB")
+        """The image of a row in RGB as a viewer shows it; TypeError where the sequence gives something else than PIL's.
+
+        OSError where it is a strip, has too many pixels, or belongs to a file that cannot be decoded.
+        """
+        return shown(self._as_given(row), f"image {row}")
 
     def _as_given(self, row: int) -> Image.Image:
         image = self.images[self.rows[row]]
@@ -87,13 +94,14 @@ class ImageList(ImageSequence):
         return image
 
     def fingerprint(self, row: int) -> str:
-        """SHA-256 (hexadecimal) of mode, size and pixels."""
+        """SHA-256 (hexadecimal) of mode, size and pixels, or of what is seen."""
         if hasattr(self.images, "fingerprint"):
             return self.images.fingerprint(self.rows[row])
         image = self._as_given(row)
-        if image.mode in ("P", "PA") or "transparency" in image.info:  # the pixels alone do not say what is seen
-            image = image.convert("RGBA")
-        return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
+        kind = image.mode if is_plain(image) else "seen"
+        if kind == "seen":
+            image = shown(image, f"image {row}")
+        return hashlib.sha256(f"{kind} {image.size} ".encode() + image.tobytes()).hexdigest()
 
     def take(self, rows: Iterable[int]) -> "ImageList":
         """The images of these rows, in this order."""
@@ -117,13 +125,15 @@ class ImageFiles(ImageSequence):
         return len(self.paths)
 
     def open(self, row: int) -> Image.Image:
-        """The image of a file in RGB; OSError with row and path where it is none."""
-        return open_image(self.paths[row], f"image {row}: {self.paths[row]}")
+        """The image of a file in RGB as a viewer shows it; OSError with row and path where it is none."""
+        return decode(self.paths[row], f"image {row}: {self.paths[row]}")
 
     def fingerprint(self, row: int) -> str:
-        """SHA-256 (hexadecimal) of the content of an image file."""
+        """SHA-256 (hexadecimal) of the content of an image file; FileNotFoundError with row and path."""
         known = self._fingerprints[row]
         if known is None:
+            if not self.paths[row].exists():
+                raise FileNotFoundError(f"image {row}: {self.paths[row]}: no such file")
             known = self._fingerprints[row] = hashlib.sha256(self.paths[row].read_bytes()).hexdigest()
         return known
 
@@ -133,29 +143,43 @@ class ImageFiles(ImageSequence):
         return ImageFiles([self.paths[row] for row in rows], [self._fingerprints[row] for row in rows])
 
 
-def open_image(file: str | Path | BinaryIO, where: str) -> Image.Image:
-    """Decode one picture, a file or a stream, to RGB; OSError begins with `where` and says what is wrong with it."""
-    try:
-        with Image.open(file) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{where}: no such file") from None
-    except Image.DecompressionBombError as error:
-        raise OSError(f"{where} is refused, it would need too much memory ({error})") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        raise OSError(f"{where} is not a readable image ({_why(file) or error}); fetch it again") from error
+class Unreadable(NamedTuple):
+    """An image that cannot be opened: its row, its name (the file, where it has one), and the reason."""
+
+    row: int
+    name: str
+    reason: str
 
 
-def _why(file: str | Path | BinaryIO) -> str:
-    """The two most common reasons why something is no picture; empty where it is another one."""
-    if not isinstance(file, str | Path):
-        file.seek(0)
-        head = file.read(256)
-    elif Path(file).is_file() and os.access(file, os.R_OK):
-        with open(file, "rb") as stream:
-            head = stream.read(256)
-    else:
-        return ""
-    if not head:
-        return "it is empty"
-    return "it is a web page, not a picture" if re.match(rb"\s*<(!doctype|html)", head, re.IGNORECASE) else ""
+class DamagedImages(OSError):
+    """Images that were left out; `found` has them all, and the message names them all."""
+
+    def __init__(self, images: Images, errors: Mapping[int, OSError]):
+        self.found = [_unreadable(images, row, error) for row, error in sorted(errors.items())]
+        lines = [f"{len(self.found):,} of {len(images):,} images are damaged and left out, all others are done:"]
+        super().__init__("\n".join(lines + [f"  {error}" for _, error in sorted(errors.items())]))
+
+
+def unreadable(images: Images, threads: int = 4, progress: bool = True) -> list[Unreadable]:
+    """Every image that cannot be opened, in their order; each one is decoded to find out."""
+    from tqdm.auto import tqdm
+
+    def look(row: int) -> Unreadable | None:
+        try:
+            images[row]
+        except OSError as error:
+            return _unreadable(images, row, error)
+        return None
+
+    def all_rows() -> Iterator[Unreadable | None]:
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, len(images), AT_ONCE):  # no more futures than that: corpora have millions
+                yield from pool.map(look, range(start, min(start + AT_ONCE, len(images))))
+
+    return [found for found in tqdm(all_rows(), "open", len(images), unit="image", disable=not progress) if found]
+
+
+def _unreadable(images: Images, row: int, error: OSError) -> Unreadable:
+    paths = getattr(images, "paths", None)
+    reason = error.why if isinstance(error, UnreadableImage) else str(error)
+    return Unreadable(row, str(paths[row]) if paths else f"image {row}", reason)

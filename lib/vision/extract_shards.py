@@ -10,7 +10,7 @@ the shard it was at, which another one does again. At the end the files are take
 import argparse
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +21,10 @@ from lib.base.files import atomic_path
 from lib.base.workers import on_workers
 from lib.data import load
 from lib.data.corpora.webdataset import TarImages
-from lib.vision.extract import KINDS, extract_features, feature_folder
+from lib.data.images import DamagedImages
+from lib.vision.extract import KINDS, encoded, feature_folder
+
+BATCH = 32
 
 
 def extract_shards(
@@ -42,7 +45,7 @@ def extract_shards(
 
     Raises:
         RuntimeError: Ray is not installed, or a worker died again and again at the same shard.
-        OSError: naming a picture that cannot be read.
+        DamagedImages: an OSError that names every picture that cannot be read; the others are in the cache.
     """
     images = cast(TarImages, load("webdataset", root).images)
     fingerprints = [images.fingerprint(i) for i in range(len(images))]
@@ -60,8 +63,15 @@ def extract_shards(
         for number, done in enumerate(on_workers(encode_shard, pieces, workers, not on_gpu, on_gpu), start=1):
             if progress:
                 print(f"{number} of {len(pieces)} shards: {done[0]}, {done[1]:,} pictures", flush=True)
+        errors: dict[int, OSError] = {}
         for shard, rows in positions.items():
-            yield rows, _rows(parts[shard], [fingerprints[i] for i in rows])
+            row_of, stored = _read_part(parts[shard])
+            kept = [i for i in rows if fingerprints[i] in row_of]
+            if kept:
+                yield kept, stored[[row_of[fingerprints[i]] for i in kept]]
+            errors.update(_errors(images, set(rows) - set(kept)))
+        if errors:
+            raise DamagedImages(images, errors)
 
     features = store.get(fingerprints, compute)
     for part in parts.values():  # its rows are in the cache
@@ -77,9 +87,11 @@ def encode_shard(piece: Sequence[str]) -> list:
     shard, part, encoder, kind, device = piece
     images = load("webdataset", shard).images
     if not Path(part).exists():
-        threads = 1 if device == "cpu" else None
-        features = extract_features(images, encoder, kind, device, cache=False, progress=False, threads=threads)
-        keys = np.array([images.fingerprint(i) for i in range(len(images))])
+        threads, engine = (1, "onnx") if device == "cpu" else (None, "torch")
+        # Those that cannot be read are left out: who asks for the rows will miss them, and say why.
+        done = list(encoded(images, range(len(images)), encoder, kind, device, engine, BATCH, False, threads, {}))
+        keys = np.array([images.fingerprint(i) for rows, _ in done for i in rows], dtype="<U64")
+        features = np.concatenate([features for _, features in done]) if done else np.empty(0)
         with atomic_path(Path(part)) as temporary, temporary.open("wb") as file:
             np.savez(file, keys=keys, features=features)
     return [Path(shard).name, len(images)]
@@ -91,10 +103,18 @@ def _identity(shard: Path) -> str:
     return hashlib.sha256(f"{shard.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
 
 
-def _rows(part: Path, fingerprints: list[str]) -> np.ndarray:
+def _read_part(part: Path) -> tuple[dict[str, int], np.ndarray]:
+    """The row of each fingerprint, and the features."""
     with np.load(part, allow_pickle=False) as content:
-        row_of = {key: row for row, key in enumerate(content["keys"].tolist())}
-        return content["features"][[row_of[fingerprint] for fingerprint in fingerprints]]
+        return {key: row for row, key in enumerate(content["keys"].tolist())}, content["features"]
+
+
+def _errors(images: TarImages, rows: Iterable[int]) -> Iterator[tuple[int, OSError]]:
+    for row in rows:
+        try:
+            images[row]
+        except OSError as error:
+            yield row, error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -108,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         features = extract_shards(**vars(options))
-    except FileNotFoundError as error:
+    except OSError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{len(features):,} pictures, features {features.shape[1:]} {features.dtype}: in the cache")

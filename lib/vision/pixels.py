@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lib.data.images import open_image
+from lib.data.decoder import check_size, decode, orientation_of_jpeg, turn
 from lib.vision.extract import cores
 
 AHEAD = 2  # batches that are read while one is used
@@ -59,18 +59,20 @@ def _decode(path: str | Path, least: float) -> np.ndarray:
     """A whole picture (H, W, 3) uint8; a large JPEG comes reduced, but no side of it to less than `least`."""
     import simplejpeg
 
-    # Missing, another format, four colours, damaged: Pillow reads it or says why not.
+    # Missing, another format, four colours, too large, damaged: Pillow reads it or says why not.
     with suppress(OSError, ValueError):
         with open(path, "rb") as file:
             content = file.read()
         height, width, *_ = simplejpeg.decode_jpeg_header(content)
-        if height * width <= Image.MAX_IMAGE_PIXELS:  # Pillow also knows what is too large
-            factor = 1  # only powers of two: the decoder is slow at others, and 3/8 shifts the picture
-            while factor < 8 and min(height, width) >= 2 * factor * least:
-                factor *= 2
-            reduced = {"min_factor": factor, "min_height": -(-height // factor), "min_width": -(-width // factor)}
-            return simplejpeg.decode_jpeg(content, fastupsample=True, **reduced)
-    return np.array(open_image(path, f"image {path}"))
+        check_size((width, height), f"image {path}")
+        factor = 1  # only powers of two: the decoder is slow at others, and 3/8 shifts the picture
+        while factor < 8 and min(height, width) >= 2 * factor * least:
+            factor *= 2
+        reduced = {"min_factor": factor, "min_height": -(-height // factor), "min_width": -(-width // factor)}
+        decoded = simplejpeg.decode_jpeg(content, fastupsample=True, **reduced)
+        turned = orientation_of_jpeg(content)
+        return decoded if turned == 1 else np.array(turn(Image.fromarray(decoded), turned))
+    return np.array(decode(path, f"image {path}"))
 
 
 class Pixels:

@@ -16,7 +16,8 @@ from PIL import Image
 from lib.data.corpora.folder import UNDECODABLE, Sidecars, corpus_of, parse_texts
 from lib.data.corpora.reading import FALLBACKS, IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root
 from lib.data.corpus import Corpus
-from lib.data.images import ImageSequence, open_image
+from lib.data.decoder import decode
+from lib.data.images import ImageSequence
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -84,7 +85,7 @@ class TarImages(ImageSequence):
     def open(self, row: int) -> Image.Image:
         """The image of a row in RGB; OSError with its name and shard where it is none."""
         member = self.members[row]
-        return open_image(io.BytesIO(member.read()), f"image {row}: {member.name} in {member.shard}")
+        return decode(io.BytesIO(member.read()), f"image {row}: {member.name} in {member.shard}")
 
     def fingerprint(self, row: int) -> str:
         """SHA-256 of the content of an image (the one in the .json is of the file before it was resized)."""
