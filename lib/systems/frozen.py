@@ -79,9 +79,17 @@ def frozen_pairs(
     return Pairs(images, vectors, image_of_text)
 
 
-def frozen_features(corpus: Corpus, device: str = "auto") -> Tensor:
-    """Frozen features (N, 1280) of the pictures in memory, from the cache where they were computed before."""
-    return torch.from_numpy(np.array(extract_features(corpus.images, device=device)))
+def frozen_features(corpus: Corpus, device: str = "auto", encoders: Sequence[str] = ("efficientnet_lite0",)) -> Tensor:
+    """Frozen features (N, D) of the pictures in memory, from the cache where they were computed before.
+
+    Args:
+        corpus: pictures.
+        device: where they are encoded.
+        encoders: by name (`lib.vision.backbones`); the vectors of several stand side by side. D is 1,280 for one
+            EfficientNet-Lite, and the sum for several.
+    """
+    found = [extract_features(corpus.images, encoder=encoder, device=device) for encoder in encoders]
+    return torch.from_numpy(np.concatenate([np.asarray(vectors, dtype=np.float32) for vectors in found], axis=1))
 
 
 def _encoded(part: Corpus, kinds: Sequence[str], encoder: Encoder) -> tuple[Tensor, Tensor]:

