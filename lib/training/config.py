@@ -139,6 +139,19 @@ class History:
         late = [row for row in self.rows[2:] if "collapse" in row]
         return len(late) >= 3 and all(row["loss"] >= row["collapse"] for row in late)
 
+    def of_collapse(self) -> str:
+        """Return the sentence that a run which is `collapsed` deserves."""
+        last = self.rows[-1]
+        return (
+            f"from the third epoch on the loss was never below {last['collapse']:.3g}, what it costs to map everything "
+            f"to one point (it ended at {last['loss']:.3g}): every hinge stays active. Begin with the sum of hinges, "
+            "{0: sum_of_hinges, 1: max_of_hinges}, or with a smaller rate; if the pairs belong together at all"
+        )
+
+    def out_of_patience(self, patience: int | None) -> bool:
+        """Return whether the best epoch lies `patience` epochs back; None never runs out."""
+        return patience is not None and bool(self.rows) and self.rows[-1]["epoch"] - self.best["epoch"] >= patience
+
     @property
     def best(self) -> dict:
         """The epoch with the best validation score (the last epoch where nothing was validated)."""

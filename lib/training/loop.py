@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from lib.base import fit_store
 from lib.base.device import autocast, resolve_device
-from lib.training.batches import Batch, Pairs, epoch_seed
+from lib.training.batches import Pairs, epoch_seed
 from lib.training.config import History, Loss, Objective, Trainable, TrainConfig, Validation
-from lib.training.reference import reference
+from lib.training.reference import Similarity, reference
 from lib.training.validation import validate
 
 if TYPE_CHECKING:  # what training alone needs is imported when it begins
@@ -91,7 +91,7 @@ def fit(
     if 0 not in phases:
         raise ValueError(f"nothing is said for epoch 0: the phases begin at {sorted(phases)}")
     if loss is not None:
-        phases = {start: _Similarity(of_phase) for start, of_phase in phases.items()}
+        phases = {start: Similarity(of_phase) for start, of_phase in phases.items()}
     fitting = _Fit(model, train, config, phases, val, device)
     parts = {"model": model, "train": train, "config": config, "objectives": phases, "val": val}
     with fit_store.keeping(device, code=fit, **parts) as place:
@@ -104,21 +104,8 @@ def fit(
             fitting.run(place, progress)
             place.finish(fitting.outcome())
     if fitting.history.collapsed:
-        _warn_of_collapse(fitting.history)
+        warnings.warn(fitting.history.of_collapse(), stacklevel=2)
     return fitting.history
-
-
-class _Similarity(nn.Module):
-    """The objective of a loss on similarities."""
-
-    of_points = True
-
-    def __init__(self, loss: Loss):
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
-        return self.loss(model(batch.images, batch.texts).float(), batch.positives)
 
 
 class _Fit:
@@ -152,10 +139,12 @@ class _Fit:
 
     def run(self, place: fit_store.Place, progress: bool) -> None:
         """Train from where we are to the end."""
+        from tqdm.auto import tqdm
+
         forward = torch.compile(self.model, dynamic=True) if self.config.compile else self.model
         plateau = self._plateau()
-        bar = _progress_bar(progress, self.config.epochs, self.epoch)
-        while self.epoch < self.config.epochs and not _out_of_patience(self.history, self.config.patience):
+        bar = tqdm(total=self.config.epochs, initial=self.epoch, unit="epoch", disable=not progress, leave=False)
+        while self.epoch < self.config.epochs and not self.history.out_of_patience(self.config.patience):
             started, epoch = time.perf_counter(), self.epoch
             _train_mode(self.modules)
             objective = self.objectives[max(start for start in self.objectives if start <= epoch)]
@@ -299,16 +288,6 @@ def _set_random_state(state: list[Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(state[1].cpu(), device)
 
 
-def _warn_of_collapse(history: History) -> None:
-    last = history.rows[-1]
-    warnings.warn(
-        f"from the third epoch on the loss was never below {last['collapse']:.3g}, what it costs to map everything to "
-        f"one point (it ended at {last['loss']:.3g}): every hinge stays active. Begin with the sum of hinges, "
-        "{0: sum_of_hinges, 1: max_of_hinges}, or with a smaller rate; if the pairs belong together at all",
-        stacklevel=3,
-    )
-
-
 def _train_mode(modules: nn.Module) -> None:
     """Put everything that learns into train mode and everything frozen into eval mode."""
     modules.train()
@@ -316,13 +295,3 @@ def _train_mode(modules: nn.Module) -> None:
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
-
-
-def _out_of_patience(history: History, patience: int | None) -> bool:
-    return patience is not None and bool(history.rows) and history.rows[-1]["epoch"] - history.best["epoch"] >= patience
-
-
-def _progress_bar(show: bool, total: int, initial: int):
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, initial=initial, unit="epoch", disable=not show, leave=False)

@@ -4,12 +4,31 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.models.interface import Texts, Tokens
 from lib.training.batches import Batch
+from lib.training.config import Loss
 
 DRAWS = 4
+
+
+class Similarity(nn.Module):
+    """The objective of a loss on similarities.
+
+    Args:
+        loss: called as `loss(similarity, positives)`; one with parameters is trained.
+    """
+
+    of_points = True
+
+    def __init__(self, loss: Loss):
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, model: Any, batch: Batch) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+        return self.loss(model(batch.images, batch.texts).float(), batch.positives)
 
 
 class Points:
