@@ -166,11 +166,11 @@ def _grey(image: Image.Image) -> Image.Image:
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     sixteen = image.mode.startswith("I;") or (image.mode == "I" and (image.format in ("PNG", "PPM") or high > 255))
-    if sixteen and 0 <= low and high <= 65535:
+    if sixteen and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
-    elif image.mode == "F" and 0 <= low and high <= 1:
+    elif image.mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    elif 0 <= low and high <= 255:
+    elif low >= 0 and high <= 255:
         low, high = 0.0, 255.0
     bounded = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     shown = np.round((bounded - low) * 255 / max(high - low, TINY)).astype(np.uint8)
@@ -206,7 +206,7 @@ def _why(file: str | Path | BinaryIO | None, error: Exception) -> tuple[str, str
     if not head:
         return "empty", "it is empty"
     if re.match(rb"\s*<(!doctype|html|head)", head, re.IGNORECASE):
-        return "web page", "it is a web page, not a picture"
+        return "web page", f"it is a web page, not a picture: {head[:40].decode(errors='replace')!r}"
     if isinstance(error, UnidentifiedImageError) and (brand := BRANDS.match(head)):
         if brand["avif"] and not features.check("avif"):
             return "format", "it is AVIF, which the installed Pillow cannot read: pip install --upgrade pillow"
