@@ -67,8 +67,8 @@ def near_pairs(first: np.ndarray, second: np.ndarray, radius: int = RADIUS) -> t
     """Pairs (P, 2) int64 of positions whose hashes differ in at most `radius` bits, sorted, and the distances (P,).
 
     `first` (N,) and `second` (M,) are uint64; what has no hash is in no pair. Not all N x M are compared: of two hashes
-    that differ in r bits, one of the four 16-bit chunks differs in at most r // 4, so that it is found by looking up the few chunks so near (1 for a
-    radius up to 3, 17 up to 7, 137 up to 11). Raises ValueError for a larger radius.
+    that differ in r bits, one of the four 16-bit chunks differs in at most r // 4, so that it is found by looking up
+    the few chunks so near (1 for a radius up to 3, 17 up to 7, 137 up to 11). Raises ValueError for a larger radius.
     """
     if not 0 <= radius <= MAX_RADIUS:
         raise ValueError(f"radius is {radius}, not between 0 and {MAX_RADIUS} of 64 bits")
