@@ -81,6 +81,32 @@ def test_sound_corpus_has_no_findings(corpus):
     assert format_findings([]) == ""
 
 
+def test_pictures_of_one_colour_are_named_and_are_no_copies(tmp_path):
+    made = {
+        "white": Image.new("RGB", (40, 40), "white"),
+        "clear": Image.new("RGBA", (30, 30), (0, 0, 0, 0)),  # noise under a transparency of nothing
+        "grey": Image.new("L", (30, 30), 99),
+        "dot": Image.new("RGB", (40, 40), "white"),
+    }
+    made["dot"].paste("black", (10, 10, 20, 20))
+    made["clear"].paste((9, 8, 7, 0), (0, 0, 9, 9))
+    for name, image in made.items():
+        image.save(tmp_path / f"{name}.png")
+    findings = check(corpus_of(ImageFiles([tmp_path / f"{name}.png" for name in made]), list(made)), progress=False)
+    assert [finding[:2] for finding in findings] == [("one colour", name) for name in ("white", "clear", "grey")]
+
+
+def test_strips_and_copies_are_named(folder):
+    pixels = np.asarray(Image.open(folder / "good.jpg").resize((200, 160), Image.Resampling.BICUBIC))
+    Image.fromarray(pixels).save(folder / "large.png")
+    Image.fromarray(pixels[:, ::-1]).resize((100, 80)).save(folder / "mirrored.png")
+    Image.new("RGB", (8, 400)).save(folder / "strip.png")
+    names = ["large", "mirrored", "strip"]
+    findings = check(corpus_of(ImageFiles([folder / f"{name}.png" for name in names]), names), progress=False)
+    assert [finding[:2] for finding in findings] == [("strip", "strip"), ("copy", "mirrored")]
+    assert findings[1].detail == "large again, mirrored"
+
+
 def test_problems_of_the_adapter_are_findings(corpus):
     findings = check(dataclasses.replace(corpus.take([0]), problems=("a.txt, row 3: empty",)), progress=False)
     assert [tuple(finding) for finding in findings] == [("texts", "", "", "a.txt, row 3: empty")]
@@ -107,7 +133,7 @@ class Shard:
 def test_pictures_without_files_are_opened_through_the_adapter(folder):
     findings = check(corpus_of(Shard(folder), ["a", "b", "c", "d"]), progress=False)
     assert [finding[:3] for finding in findings] == [
-        ("unreadable", "b", ""),
+        ("web page", "b", ""),
         ("duplicate", "c", ""),
         ("unreadable", "d", ""),
     ]

@@ -8,6 +8,8 @@ from PIL import Image
 
 from lib.base.files import ROOT, atomic_path
 from lib.data import CORPORA, Corpus, ImageFiles, cache_dir, data_dir, load
+from lib.data.images import unreadable
+from lib.vision import extract_features
 
 
 @pytest.fixture
@@ -217,3 +219,24 @@ def test_annotated_shares_are_nested_and_leave_everything_else_alone(tmp_path):
         corpus.select("test").annotate(0.5)
     with pytest.raises(ValueError, match="groups has 499 rows for 500 images"):
         dataclasses.replace(corpus, groups=["g"] * 499)
+
+
+def test_readable_leaves_the_damaged_out_and_names_them(corpus):
+    assert corpus.readable(progress=False) is corpus
+    corpus.images.paths[1].write_bytes(b"<!DOCTYPE html>gone")
+    corpus.images.paths[2].unlink()
+    corpus = dataclasses.replace(corpus, problems=("a.txt, row 3: empty",))
+    found = unreadable(corpus.images, progress=False)
+    assert [(row, name) for row, name, _ in found] == [(row, str(corpus.images.paths[row])) for row in (1, 2)]
+    readable = corpus.readable(progress=False)
+    assert readable.image_ids == ["a", "d"]
+    assert readable.captions == [["one", "two"], ["four"]]
+    assert readable.problems[0] == "a.txt, row 3: empty"
+    for problem, file, why in zip(
+        readable.problems[1:], ("1.png", "2.png"), ("a web page", "no such file"), strict=True
+    ):
+        assert file in problem
+        assert why in problem
+    assert len(extract_features(readable.images, device="cpu", cache=False, progress=False, threads=1)) == 2
+    with pytest.raises(ValueError, match=r"corpus toy: no image can be read, the first is .*1\.png: it is a web page"):
+        corpus.take([1, 2]).readable(progress=False)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib.data import Corpus, ImageFiles
+from lib.data import Corpus, ImageFiles, ImageList
 from lib.data.leaks import (
     MAX_RADIUS,
     flickr_id,
@@ -169,6 +169,13 @@ def test_hashes_tell_pictures_apart(train):
     assert len(near_duplicates(readable, 6)[0]) == 0
     again, _ = perceptual_hashes(train.images, threads=1, progress=False)
     assert np.array_equal(again, hashes)
+
+
+def test_pictures_of_one_colour_are_near_nothing():
+    plain = [Image.new("RGB", (60, 50), colour) for colour in ("white", "white", "navy")]
+    hashes, unreadable = perceptual_hashes(ImageList([*plain, drawing(1), drawing(1)]), progress=False)
+    assert unreadable == []
+    assert near_duplicates(hashes)[0].tolist() == [[3, 4]]
 
 
 @pytest.mark.parametrize(

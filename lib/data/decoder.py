@@ -206,7 +206,7 @@ def _why(file: str | Path | BinaryIO | None, error: Exception) -> tuple[str, str
     if not head:
         return "empty", "it is empty"
     if re.match(rb"\s*<(!doctype|html|head)", head, re.IGNORECASE):
-        return "web page", "it is a web page, not a picture"
+        return "web page", f"it is a web page, not a picture: {head[:40].decode(errors='replace')!r}"
     if isinstance(error, UnidentifiedImageError) and (brand := BRANDS.match(head)):
         if brand["avif"] and not features.check("avif"):
             return "format", "it is AVIF, which the installed Pillow cannot read: pip install --upgrade pillow"

@@ -1,7 +1,8 @@
 """Find test pictures in training data: by photo id, and by how the pictures look.
 
 A picture is described by the 64-bit perceptual hash of package imagehash (the signs of its lowest 8 x 8 cosine
-frequencies against their median); the same photo after scaling or recompression differs in a few bits.
+frequencies against their median); the same photo after scaling or recompression differs in a few bits. A picture of one
+colour has no such signs, so no hash, and is near nothing. `lib.data.copies` also finds mirrored and cropped pictures.
 """
 
 import re
@@ -13,9 +14,11 @@ from itertools import combinations
 import numpy as np
 from tqdm.auto import tqdm
 
+from lib.data.copies import is_flat
 from lib.data.corpus import Corpus
 from lib.data.images import Images
 
+NO_HASH = np.uint64(0)  # half of the bits of a hash are set
 CHUNKS = 4  # of 16 bits
 # Measured on the 8,091 photos of Flickr8k. A photo and itself at JPEG quality 30, or at half size, are at most 2 bits
 # apart; made brighter by a fifth, 99.8 % are within 6, with 2.5 % cut off each side 77 %. Of 33 million pairs of two
@@ -39,29 +42,33 @@ def flickr_id(image_id: str) -> str | None:
 
 
 def perceptual_hashes(images: Images, threads: int = 4, progress: bool = True) -> tuple[np.ndarray, list[int]]:
-    """Hashes (N,) uint64 of pictures, and the positions of those that could not be read (their hash is 0)."""
+    """Hashes (N,) uint64 of pictures, and the positions of those that could not be read.
+
+    0 stands for no hash, of a picture that could not be read or that is of one colour.
+    """
     import imagehash
 
     def hash_one(i: int) -> np.uint64 | None:
         try:
-            bits = imagehash.phash(images[i]).hash
+            image = images[i]
+            bits = imagehash.phash(image).hash
         except (OSError, ValueError):
             return None  # `check` says what is wrong with it; here it is counted
-        return np.packbits(bits).view(">u8")[0]
+        return NO_HASH if is_flat(image) else np.packbits(bits).view(">u8")[0]
 
     with ThreadPoolExecutor(threads) as pool:
         hashes = pool.map(hash_one, range(len(images)))
         found = list(tqdm(hashes, total=len(images), desc="picture hashes", disable=not progress))
     unreadable = [i for i, value in enumerate(found) if value is None]
-    return np.array([0 if value is None else value for value in found], dtype=np.uint64), unreadable
+    return np.array([NO_HASH if value is None else value for value in found], dtype=np.uint64), unreadable
 
 
 def near_pairs(first: np.ndarray, second: np.ndarray, radius: int = RADIUS) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (P, 2) int64 of positions whose hashes differ in at most `radius` bits, sorted, and the distances (P,).
 
-    `first` (N,) and `second` (M,) are uint64. Not all N x M are compared: of two hashes that differ in r bits, one of
-    the four 16-bit chunks differs in at most r // 4, so that it is found by looking up the few chunks so near (1 for a
-    radius up to 3, 17 up to 7, 137 up to 11). Raises ValueError for a larger radius.
+    `first` (N,) and `second` (M,) are uint64; what has no hash is in no pair. Not all N x M are compared: of two hashes
+    that differ in r bits, one of the four 16-bit chunks differs in at most r // 4, so that it is found by looking up
+    the few chunks so near (1 for a radius up to 3, 17 up to 7, 137 up to 11). Raises ValueError for a larger radius.
     """
     if not 0 <= radius <= MAX_RADIUS:
         raise ValueError(f"radius is {radius}, not between 0 and {MAX_RADIUS} of 64 bits")
@@ -80,6 +87,7 @@ def near_pairs(first: np.ndarray, second: np.ndarray, radius: int = RADIUS) -> t
                 near = np.bitwise_count(first[i] ^ second[j]) <= radius
                 pairs.append(np.stack([i[near], j[near]], axis=1))
     found = np.unique(np.concatenate(pairs), axis=0)
+    found = found[(first[found[:, 0]] != NO_HASH) & (second[found[:, 1]] != NO_HASH)]
     return found, np.bitwise_count(first[found[:, 0]] ^ second[found[:, 1]]).astype(np.int64)
 
 

