@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.base.files import atomic_path
+from lib.base.letters import LETTER_OR_DIGIT
 
 if TYPE_CHECKING:
     import torch
 
-# Letters and digits of any script; an apostrophe belongs to a word when it stands inside it ("o'clock").
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+# An apostrophe belongs to a word when it stands inside it ("o'clock").
+_WORD = re.compile(f"{LETTER_OR_DIGIT}+(?:'{LETTER_OR_DIGIT}+)*")
+_PLAIN_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # the same where there are no marks, and twice as fast
 
 PAD, UNKNOWN, START, END = range(4)
 SPECIAL = ("<pad>", "<unknown>", "<start>", "<end>")
@@ -24,11 +26,18 @@ def tokenize(text: str) -> list[str]:
     """Words in lower case: "A woman’s T-shirt, 2 o'clock" -> ["a", "woman's", "t", "shirt", "2", "o'clock"].
 
     Punctuation, hyphens, underscores and emoji part words and are dropped; typographic apostrophes become plain,
-    and accents are composed (NFC), so that a word is the same however it was typed.
+    and accents are composed (NFC), so that a word is the same however it was typed. Vowel signs and other marks stay
+    with their letter, and the Turkish capital I with a dot becomes a plain i.
+
+    Raises:
+        TypeError: anything but one text.
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text).replace("’", "'")
-    return _WORD.findall(text.lower())
+    if not isinstance(text, str):
+        raise TypeError(f"tokenize takes one text, not {type(text).__name__}: {str(text)[:60]!r}")
+    if text.isascii():
+        return _PLAIN_WORD.findall(text.lower())
+    lower = unicodedata.normalize("NFC", text).lower().replace("i\u0307", "i")
+    return _WORD.findall(unicodedata.normalize("NFC", lower).replace("’", "'"))
 
 
 class Vocabulary:
