@@ -35,7 +35,11 @@ def test_pictures_with_their_texts(folder):
     assert corpus.captions == [["A first #Text with #two_tags #Text &#39;"], ["d"], ["from json"], ["#only"]]
     assert corpus.tags == [["Text", "two_tags"], [], ["x", "y"], ["only"]]
     assert corpus.images[2].size == (12, 9)
-    assert corpus.problems == ("d.json: no JSON (JSONDecodeError); ignored",)
+    assert corpus.problems == (
+        "d.json: no JSON (JSONDecodeError); ignored",
+        "sub/b.PNG: tag 3 of image 'sub/b' is no text but int; left out",
+    )
+    assert corpus.notes == ("layout: texts of the same name beside the pictures (4)", "not used: README.md")
     assert load("folder", folder, tags_from_text=False).tags == [[], [], ["x", "y"], []]
 
 
@@ -96,7 +100,7 @@ def test_what_has_no_partner_and_what_is_there_twice(folder):
     write(folder, {"alone.txt": "x", "lonely.jpg": jpeg(), "a.png": jpeg(), "empty.jpg": jpeg(), "empty.txt": " \n"})
     corpus = load("folder", folder)
     assert len(corpus) == 4
-    for what in ("alone.txt: text without", "lonely: no text", "'a' is there twice", "empty: no text or an empty one"):
+    for what in ("alone.txt: text without", "lonely.jpg: no text", "'a' is there twice", "empty: no text or an empty one"):
         assert any(what in problem for problem in corpus.problems), what
 
 

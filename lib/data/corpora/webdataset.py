@@ -49,6 +49,7 @@ def load(
     items = Items("webdataset", root)
     for shard in shards:
         _add_shard(shard, items, Sidecars(root, undecodable, encodings, tags_from_text), split or "train")
+    items.notes.append(f"layout: {len(shards):,} WebDataset shards")
     images = TarImages([item.image for item in items.found.values()])
     return corpus_of(items, 0 if split else val, 0 if split else test, seed, images)
 
