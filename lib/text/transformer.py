@@ -10,7 +10,8 @@ import numpy as np
 
 from lib.base.feature_store import FeatureStore
 from lib.base.files import cache_dir
-from lib.text.embedding import Documents, TextEmbedding, Texts
+from lib.text.embedding import Documents, TextEmbedding, Texts, check_documents
+from lib.text.tokens import check_texts
 
 CHUNK = 1024  # texts between two writes to the cache
 
@@ -30,6 +31,7 @@ class MiniLM(TextEmbedding):
 
     def fit(self, documents: Documents) -> Self:
         """Learn nothing."""
+        check_documents(documents)
         return self
 
     def vector(self, word: str) -> np.ndarray:
@@ -38,6 +40,7 @@ class MiniLM(TextEmbedding):
 
     def matrix(self, words: Sequence[str]) -> np.ndarray:
         """Vectors (len(words), 384) float32 of the texts that are these words."""
+        check_texts(words, "words")
         return self.transform(words)
 
     def transform(self, texts: Texts, progress: bool = False, cache: bool = True) -> np.ndarray:
@@ -46,6 +49,7 @@ class MiniLM(TextEmbedding):
         A list of words is joined by spaces; a text of white space gets zeros and counts in `empty`. With `cache`, a
         text that was encoded before is read from data/cache/features.
         """
+        check_texts(texts, words=True)
         read = [text if isinstance(text, str) else " ".join(text) for text in texts]
         blank = [i for i, text in enumerate(read) if not text.strip()]
         self.empty = len(blank)
@@ -61,6 +65,7 @@ class MiniLM(TextEmbedding):
 
         The special pieces at both ends are left out. Nothing is cached: this is many times as large as `transform`.
         """
+        check_texts(texts)
         states = self._model.encode(
             list(texts), batch_size=self.batch_size, output_value="token_embeddings", show_progress_bar=False
         )

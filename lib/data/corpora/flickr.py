@@ -23,8 +23,8 @@ KINDS_30K = {
 }
 TABLES_8K = ("captions.txt", "captions.csv")
 PHOTOS_8K = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")
-# The copy of Kaggle has the folder twice in each other.
-PHOTOS_30K = ("flickr30k_images/flickr30k_images", "flickr30k-images", "flickr30k_images", "Images", "images")
+NESTED_30K = "flickr30k_images/flickr30k_images"  # in the copy on Kaggle
+PHOTOS_30K = ("flickr30k-images", "flickr30k_images", "Images", "images")
 DRAWN = {"test": 1 / 8, "val": 1 / 8}  # shares of the official lists of Flickr8k, where a copy comes without lists
 
 
@@ -86,9 +86,8 @@ def load_flickr30k(
     `annotations` is "karpathy" (dataset_flickr30k.json), "token" (results_20130124.token with the split lists of
     Flickr30k Entities or multi30k beside it), "multi30k" (line-aligned `{train,val,test_2016}.{1..5}.en.gz`), "table"
     (results.csv of the copy on Kaggle, or another table; splits as for Flickr8k), or "auto": the first of them that is
-    there. `unlisted` and `photos` are as for Flickr8k. Most photos of Flickr8k are
-    in Flickr30k, too (their numbers before the underscore agree): what is trained on one must not be tested on the
-    other without a leak check.
+    there. `unlisted` and `photos` are as for Flickr8k. Most photos of Flickr8k are in Flickr30k, too (their numbers
+    before the underscore agree): what is trained on one must not be tested on the other without a leak check.
     """
     check_choice("annotations", annotations, ("auto", *KINDS_30K))
     check_split(unlisted)
@@ -98,7 +97,7 @@ def load_flickr30k(
     source = find(name, root, *candidates)
     folder = None
     if photos:
-        folder = find(name, root, *PHOTOS_30K, hint=PHOTOS_HINT)
+        folder = find_optional(root, NESTED_30K) or find(name, root, *PHOTOS_30K, hint=PHOTOS_HINT)
     items = Items(name, root, folder)
     if source.name in KINDS_30K["karpathy"]:
         _add_karpathy(source, items)

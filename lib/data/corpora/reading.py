@@ -353,6 +353,7 @@ class Items:
             shown = "\n".join([*self.notes, *self.problems[:10]])
             raise ValueError(f"corpus {self.name}: nothing could be read; {len(self.problems)} problems:\n{shown}")
         items = list(self.found.values())
+        self._note_unused_pictures()
         if images is None and self.folder is not None:
             images = ImageFiles([self.folder / item.image for item in items])
         elif images is None:
@@ -375,6 +376,14 @@ class Items:
             problems=tuple(self.problems),
             notes=tuple(self.notes),
         )
+
+
+    def _note_unused_pictures(self) -> None:
+        used = {item.image for item in self.found.values() if isinstance(item.image, str)}
+        pictures = (shown for shown, name in self.files.items() if name not in used)
+        unused = [shown for shown in pictures if shown.lower().endswith(IMAGE_SUFFIXES)]
+        if unused:
+            self.notes.append(f"{len(unused):,} pictures are not in the corpus, the first: {', '.join(unused[:5])}")
 
 
 # -------------------------------------------------------------------------------------------------------------- splits
