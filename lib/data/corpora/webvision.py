@@ -120,7 +120,8 @@ def _records(root: Path, file: str, items: Items) -> list:
     try:
         content = items.json(path)
     except ValueError as error:
-        items.report(items.at(path), f"{error}; its pictures are left out")
+        why = str(error).partition(f"{path} ")[2]  # problems show no path of this machine
+        items.report(items.at(path), f"{why}; its pictures are left out")
         return []
     if not isinstance(content, list):
         items.report(items.at(path), f"no list of records but {type(content).__name__}; its pictures are left out")
