@@ -1,7 +1,7 @@
 """Damage of every kind to the files of every reader; what a reader may answer, and what not.
 
-A reader may give what it can read, or refuse with an error that names a file. It may not end in another exception, hang,
-write anywhere, or need much memory; and a picture that was there is in the corpus or in its problems.
+A reader may give what it can read, or refuse with an error that names a file. It may not end in another exception,
+hang, write anywhere, or need much memory; and a picture that was there is in the corpus or in its problems.
 
     python -m tests.fuzz_readers 2500        # so many inputs from seed 0 on, and what came of them
 """
@@ -30,7 +30,7 @@ from tests.layouts import LAYOUTS, table
 from tests.picture_files import write
 from tests.tiny_corpora import TINY, Files
 
-SECONDS = 20  # for one input
+SECONDS = 20  # of the processor, for one input
 MEGABYTES = 500  # by which the process may grow over all inputs
 TEXTS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".caption", ".token", ".vec")
 
@@ -133,7 +133,24 @@ def nest(raw: bytes, draw: random.Random) -> bytes:
 
 def retype(raw: bytes, draw: random.Random) -> bytes:
     """Another type somewhere in a JSON; of other texts, a word becomes something else."""
-    strange = draw.choice((None, 3, -1.5, True, [], {}, "", [[]], {"a": {}}, "\ud83d", 10**400, float("nan"), ["x", 3], "<!doctype html><html>"))
+    strange = draw.choice(
+        (
+            None,
+            3,
+            -1.5,
+            True,
+            [],
+            {},
+            "",
+            [[]],
+            {"a": {}},
+            "\ud83d",
+            10**400,
+            float("nan"),
+            ["x", 3],
+            "<!doctype html><html>",
+        )
+    )
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError):
@@ -168,7 +185,25 @@ def page(_raw: bytes, _draw: random.Random) -> bytes:
     return b"<!DOCTYPE html>\n<html><head><title>404</title></head><body>gone</body></html>"
 
 
-MUTATIONS = (flip, flip, cut, cut, insert, insert, insert, encode, lines, lines, giant, nest, retype, retype, retype, noise, page)
+MUTATIONS = (
+    flip,
+    flip,
+    cut,
+    cut,
+    insert,
+    insert,
+    insert,
+    encode,
+    lines,
+    lines,
+    giant,
+    nest,
+    retype,
+    retype,
+    retype,
+    noise,
+    page,
+)
 
 
 def deface(root: Path, files: Files, draw: random.Random) -> None:
@@ -214,8 +249,8 @@ def run(seed: int, folder: Path) -> str:
     def stop(*_):
         raise TooSlow(what)
 
-    signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
+    signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -227,14 +262,16 @@ def run(seed: int, folder: Path) -> str:
     except (ValueError, OSError) as error:
         message = str(error)
         names = {root.name, str(root), *(PurePosixPath(name).name for name in files)}
-        assert any(name in message for name in names), f"{what}: no file is named: {type(error).__name__}: {message[:300]}"
+        assert any(name in message for name in names), (
+            f"{what}: no file is named: {type(error).__name__}: {message[:300]}"
+        )
         outcome = "refused"
     except TooSlow:
         raise AssertionError(f"{what}: not done after {SECONDS} seconds") from None
     except Exception as error:
         raise AssertionError(f"{what}: {type(error).__name__}: {str(error)[:300]}") from error
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     assert snapshot(folder) == before, f"{what}: something was written"
     return outcome
 

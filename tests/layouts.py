@@ -67,7 +67,8 @@ FIVE = [(name, f"{text} {k}") for name, text in ROWS for k in range(5)]
 def beside(suffix=".txt", folder="", encoding="utf-8", names=NAMES, texts=TEXTS) -> Files:
     """A text beside each picture."""
     sidecars = {
-        folder + name.rpartition(".")[0] + suffix: text.encode(encoding) for name, text in zip(names, texts, strict=True)
+        folder + name.rpartition(".")[0] + suffix: text.encode(encoding)
+        for name, text in zip(names, texts, strict=True)
     }
     return pictures(folder, names) | sidecars
 
@@ -211,9 +212,18 @@ LAYOUTS: dict[str, Layout] = {
     "x.txt in utf-16": Layout(lambda: beside(encoding="utf-16")),
     "x.caption": Layout(lambda: beside(".caption")),
     "x.jpg.txt": Layout(lambda: pictures() | {f"{n}.txt": t for n, t in ROWS}),
-    "x.json": Layout(lambda: pictures() | {n.rpartition(".")[0] + ".json": json.dumps({"caption": t, "tags": ["x"]}) for n, t in ROWS}, tags=4),
-    "x.json with text": Layout(lambda: pictures() | {n.rpartition(".")[0] + ".json": json.dumps({"text": t}) for n, t in ROWS}),
-    "x.json, a list": Layout(lambda: pictures() | {n.rpartition(".")[0] + ".json": json.dumps([t, "again"]) for n, t in ROWS}, captions=8),
+    "x.json": Layout(
+        lambda: (
+            pictures() | {n.rpartition(".")[0] + ".json": json.dumps({"caption": t, "tags": ["x"]}) for n, t in ROWS}
+        ),
+        tags=4,
+    ),
+    "x.json with text": Layout(
+        lambda: pictures() | {n.rpartition(".")[0] + ".json": json.dumps({"text": t}) for n, t in ROWS}
+    ),
+    "x.json, a list": Layout(
+        lambda: pictures() | {n.rpartition(".")[0] + ".json": json.dumps([t, "again"]) for n, t in ROWS}, captions=8
+    ),
     "nested": Layout(lambda: beside(folder="2019/summer/")),
     "side by side": Layout(lambda: pictures("images/") | {f"captions/{n.rpartition('.')[0]}.txt": t for n, t in ROWS}),
     "in folders of splits": Layout(lambda: splits(lambda f: beside(folder=f)), 12, 12, splits=ALL),
@@ -222,64 +232,199 @@ LAYOUTS: dict[str, Layout] = {
     "metadata.parquet": Layout(lambda: meta("parquet")),
     "metadata.jsonl in splits": Layout(lambda: splits(lambda f: meta("jsonl", f)), 12, 12, splits=ALL),
     "metadata.csv above splits": Layout(
-        lambda: pictures("train/", NAMES[:2]) | pictures("test/", NAMES[2:]) | {"metadata.csv": table(
-            [("train/" * (i < 2) + "test/" * (i > 1) + n, t) for i, (n, t) in enumerate(ROWS)], header=("file_name", "text"))},
-        splits=("train", "test")),
+        lambda: (
+            pictures("train/", NAMES[:2])
+            | pictures("test/", NAMES[2:])
+            | {
+                "metadata.csv": table(
+                    [("train/" * (i < 2) + "test/" * (i > 1) + n, t) for i, (n, t) in enumerate(ROWS)],
+                    header=("file_name", "text"),
+                )
+            }
+        ),
+        splits=("train", "test"),
+    ),
     "metadata.csv, several columns": Layout(several_columns),
     "metadata.jsonl, file_names": Layout(file_names),
-    "metadata.csv with more": Layout(lambda: meta("csv", more={"width": 12, "url": "http://example.org/a.jpg", "tags": "sun, sea"}), tags=8),
-    "captions.csv": Layout(lambda: pictures() | {"captions.csv": table(FIVE, header=("image", "caption"))}, captions=20),
+    "metadata.csv with more": Layout(
+        lambda: meta("csv", more={"width": 12, "url": "http://example.org/a.jpg", "tags": "sun, sea"}), tags=8
+    ),
+    "captions.csv": Layout(
+        lambda: pictures() | {"captions.csv": table(FIVE, header=("image", "caption"))}, captions=20
+    ),
     "captions.csv, no header": Layout(lambda: pictures() | {"captions.csv": table(FIVE)}, captions=20),
-    "captions.csv, nothing quoted": Layout(lambda: pictures() | {"captions.csv": table(FIVE, header=("image", "caption"), quote=plain)}, captions=20),
-    "captions.csv, semicolons": Layout(lambda: pictures() | {"captions.csv": table(FIVE, ";", ("image", "caption"))}, captions=20),
-    "captions.csv of Excel": Layout(lambda: pictures() | {"captions.csv": ("sep=;\r\n" + table(FIVE, ";", ("Bild", "Text")).replace("\n", "\r\n")).encode("cp1252")}, captions=20),
-    "captions.csv, unicode of Excel": Layout(lambda: pictures() | {"captions.csv": table(FIVE, "\t", ("image", "caption")).encode("utf-16")}, captions=20),
-    "captions.csv, lines in cells": Layout(lambda: pictures() | {"captions.csv": table([(n, f"{t}\nand more") for n, t in ROWS], header=("image", "caption"))}),
-    "captions.csv with an index": Layout(lambda: pictures() | {"captions.csv": table([(i, *r) for i, r in enumerate(FIVE)], header=("", "image", "caption"))}, captions=20),
-    "captions.csv, caption first": Layout(lambda: pictures() | {"captions.csv": table([(t, n) for n, t in FIVE], header=("caption", "image"), quote=plain)}, captions=20),
-    "captions.csv, a column each": Layout(lambda: pictures() | {"captions.csv": table([(n, t, f"{t}!", f"{t}?") for n, t in ROWS], header=("image", "caption_1", "caption_2", "caption_3"))}, captions=12),
-    "captions.csv of ids": Layout(lambda: pictures("images/", ("1.jpg", "2.jpg", "3.jpg", "4.jpg")) | {"captions.csv": table([(i + 1, t) for i, t in enumerate(TEXTS)], header=("image_id", "caption"))}),
-    "captions.csv with splits": Layout(lambda: pictures() | {"captions.csv": table([(n, t, s) for (n, t), s in zip(ROWS, ("train", "train", "valid", "test"), strict=True)], header=("image", "caption", "split"))}, splits=ALL),
-    "captions.tsv": Layout(lambda: pictures() | {"captions.tsv": table(FIVE, "\t", ("image", "caption"), plain)}, captions=20),
-    "captions.tsv, no header": Layout(lambda: pictures() | {"captions.tsv": table(FIVE, "\t", quote=plain)}, captions=20),
+    "captions.csv, nothing quoted": Layout(
+        lambda: pictures() | {"captions.csv": table(FIVE, header=("image", "caption"), quote=plain)}, captions=20
+    ),
+    "captions.csv, semicolons": Layout(
+        lambda: pictures() | {"captions.csv": table(FIVE, ";", ("image", "caption"))}, captions=20
+    ),
+    "captions.csv of Excel": Layout(
+        lambda: (
+            pictures()
+            | {
+                "captions.csv": ("sep=;\r\n" + table(FIVE, ";", ("Bild", "Text")).replace("\n", "\r\n")).encode(
+                    "cp1252"
+                )
+            }
+        ),
+        captions=20,
+    ),
+    "captions.csv, unicode of Excel": Layout(
+        lambda: pictures() | {"captions.csv": table(FIVE, "\t", ("image", "caption")).encode("utf-16")}, captions=20
+    ),
+    "captions.csv, lines in cells": Layout(
+        lambda: (
+            pictures() | {"captions.csv": table([(n, f"{t}\nand more") for n, t in ROWS], header=("image", "caption"))}
+        )
+    ),
+    "captions.csv with an index": Layout(
+        lambda: (
+            pictures() | {"captions.csv": table([(i, *r) for i, r in enumerate(FIVE)], header=("", "image", "caption"))}
+        ),
+        captions=20,
+    ),
+    "captions.csv, caption first": Layout(
+        lambda: (
+            pictures() | {"captions.csv": table([(t, n) for n, t in FIVE], header=("caption", "image"), quote=plain)}
+        ),
+        captions=20,
+    ),
+    "captions.csv, a column each": Layout(
+        lambda: (
+            pictures()
+            | {
+                "captions.csv": table(
+                    [(n, t, f"{t}!", f"{t}?") for n, t in ROWS], header=("image", "caption_1", "caption_2", "caption_3")
+                )
+            }
+        ),
+        captions=12,
+    ),
+    "captions.csv of ids": Layout(
+        lambda: (
+            pictures("images/", ("1.jpg", "2.jpg", "3.jpg", "4.jpg"))
+            | {"captions.csv": table([(i + 1, t) for i, t in enumerate(TEXTS)], header=("image_id", "caption"))}
+        )
+    ),
+    "captions.csv with splits": Layout(
+        lambda: (
+            pictures()
+            | {
+                "captions.csv": table(
+                    [(n, t, s) for (n, t), s in zip(ROWS, ("train", "train", "valid", "test"), strict=True)],
+                    header=("image", "caption", "split"),
+                )
+            }
+        ),
+        splits=ALL,
+    ),
+    "captions.tsv": Layout(
+        lambda: pictures() | {"captions.tsv": table(FIVE, "\t", ("image", "caption"), plain)}, captions=20
+    ),
+    "captions.tsv, no header": Layout(
+        lambda: pictures() | {"captions.tsv": table(FIVE, "\t", quote=plain)}, captions=20
+    ),
     "captions.txt, tabs": Layout(lambda: pictures() | {"captions.txt": table(FIVE, "\t", quote=plain)}, captions=20),
-    "captions.txt, blanks": Layout(lambda: pictures() | {"captions.txt": table([(n, t.replace(",", "").replace(";", "").replace("|", "")) for n, t in FIVE], " ", quote=plain)}, captions=20),
-    "Flickr8k of Kaggle": Layout(lambda: pictures("Images/") | {"captions.txt": table(FIVE, header=("image", "caption"))}, captions=20),
+    "captions.txt, blanks": Layout(
+        lambda: (
+            pictures()
+            | {
+                "captions.txt": table(
+                    [(n, t.replace(",", "").replace(";", "").replace("|", "")) for n, t in FIVE], " ", quote=plain
+                )
+            }
+        ),
+        captions=20,
+    ),
+    "Flickr8k of Kaggle": Layout(
+        lambda: pictures("Images/") | {"captions.txt": table(FIVE, header=("image", "caption"))}, captions=20
+    ),
     "Flickr30k of Kaggle": Layout(results, captions=20),
     "Flickr30k of Kaggle, no blanks": Layout(lambda: results("|"), captions=20),
     "Flickr30k of Hugging Face": Layout(flickr30k_annotations, captions=20, splits=ALL),
     "Flickr8k.token.txt": Layout(lambda: pictures("Flicker8k_Dataset/") | {"Flickr8k.token.txt": TOKENS}, captions=20),
-    "Flickr8k.token.txt with lists": Layout(lambda: pictures("Flicker8k_Dataset/") | {"Flickr8k_text/Flickr8k.token.txt": TOKENS} | {f"Flickr8k_text/{n}": c for n, c in lists(NAMES).items()}, captions=20, splits=ALL),
-    "results_20130124.token": Layout(lambda: pictures("flickr30k-images/") | {"results_20130124.token": TOKENS}, captions=20),
+    "Flickr8k.token.txt with lists": Layout(
+        lambda: (
+            pictures("Flicker8k_Dataset/")
+            | {"Flickr8k_text/Flickr8k.token.txt": TOKENS}
+            | {f"Flickr8k_text/{n}": c for n, c in lists(NAMES).items()}
+        ),
+        captions=20,
+        splits=ALL,
+    ),
+    "results_20130124.token": Layout(
+        lambda: pictures("flickr30k-images/") | {"results_20130124.token": TOKENS}, captions=20
+    ),
     "COCO, val2017 alone": Layout(lambda: coco("val", years="2017"), captions=20, splits=("val",)),
-    "COCO, two parts": Layout(lambda: coco("train", years="2014") | coco("val", years="2014"), 8, 40, splits=("train", "val")),
-    "COCO, flat": Layout(lambda: pictures() | {"captions.json": coco("train")["annotations/captions_train.json"]}, captions=20),
+    "COCO, two parts": Layout(
+        lambda: coco("train", years="2014") | coco("val", years="2014"), 8, 40, splits=("train", "val")
+    ),
+    "COCO, flat": Layout(
+        lambda: pictures() | {"captions.json": coco("train")["annotations/captions_train.json"]}, captions=20
+    ),
     "Karpathy": Layout(karpathy, captions=20, splits=ALL),
     "Karpathy, flat": Layout(lambda: karpathy(""), captions=20, splits=ALL),
     "Karpathy with folders": Layout(lambda: karpathy("val2014/", filepath=True), captions=20, splits=ALL),
-    "a list of records": Layout(lambda: pictures("images/") | {"train.json": json.dumps([{"image": f"images/{n}", "caption": t} for n, t in ROWS])}),
-    "a mapping": Layout(lambda: pictures() | {"captions.json": json.dumps({n: [t, f"{t}!"] for n, t in ROWS})}, captions=8),
+    "a list of records": Layout(
+        lambda: (
+            pictures("images/") | {"train.json": json.dumps([{"image": f"images/{n}", "caption": t} for n, t in ROWS])}
+        )
+    ),
+    "a mapping": Layout(
+        lambda: pictures() | {"captions.json": json.dumps({n: [t, f"{t}!"] for n, t in ROWS})}, captions=8
+    ),
     "CLIP": Layout(lambda: pictures() | {"train.csv": table(CLIP, "\t", ("filepath", "title"), plain)}),
-    "CLIP of Windows": Layout(lambda: pictures() | {"train.csv": table([(f"C:\\data\\{n}", t) for n, t in ROWS], "\t", ("filepath", "title"), plain)}),
+    "CLIP of Windows": Layout(
+        lambda: (
+            pictures()
+            | {"train.csv": table([(f"C:\\data\\{n}", t) for n, t in ROWS], "\t", ("filepath", "title"), plain)}
+        )
+    ),
     "img2dataset, files": Layout(lambda: img2dataset(shards=False)),
     "img2dataset, shards": Layout(lambda: img2dataset(shards=True)),
     "XMP": Layout(with_xmp, tags=4),
     "IPTC": Layout(with_iptc, tags=4),
     "zip of texts beside": Layout(lambda: {"mine.zip": zipped(beside())}),
     "zip of a list": Layout(lambda: {"mine.zip": zipped(meta("csv"), "mine/")}),
-    "zip with splits": Layout(lambda: {"mine.zip": zipped(splits(lambda f: beside(folder=f)), "mine/")}, 12, 12, splits=ALL),
-    "names of a Mac": Layout(lambda: pictures("", ("cafe\u0301.jpg", "b.jpg")) | {"captions.csv": "image,caption\ncaf\u00e9.jpg,one\nb.jpg,two\n"}, 2, 2),
-}  # fmt: skip  # fmt: skip
+    "zip with splits": Layout(
+        lambda: {"mine.zip": zipped(splits(lambda f: beside(folder=f)), "mine/")}, 12, 12, splits=ALL
+    ),
+    "names of a Mac": Layout(
+        lambda: (
+            pictures("", ("cafe\u0301.jpg", "b.jpg"))
+            | {"captions.csv": "image,caption\ncaf\u00e9.jpg,one\nb.jpg,two\n"}
+        ),
+        2,
+        2,
+    ),
+}
 LINKED = ("x.txt", "metadata.csv", "captions.csv")  # also with their pictures behind a link
 
 # What cannot be understood without being told, and what the message must name.
 UNKNOWN: dict[str, tuple[Callable[[], Files], tuple[str, ...]]] = {
     "a list of other pictures' addresses": (
-        lambda: pictures() | {"list.csv": "link,words\nhttp://example.org/1,a dog\n"}, ("list.csv", "link, words")),
-    "labels alone": (lambda: pictures() | {"labels.csv": "image,label\n" + "".join(f"{n},3\n" for n in NAMES)},
-                     ("labels.csv", "image, label")),
+        lambda: pictures() | {"list.csv": "link,words\nhttp://example.org/1,a dog\n"},
+        ("list.csv", "link, words"),
+    ),
+    "labels alone": (
+        lambda: pictures() | {"labels.csv": "image,label\n" + "".join(f"{n},3\n" for n in NAMES)},
+        ("labels.csv", "image, label"),
+    ),
     "pictures alone": (pictures, ("a.jpg", "no text")),
     "no pictures": (lambda: {"captions.csv": "image,caption\n1.jpg,x\n"}, ("captions.csv", "1.jpg")),
-    "boxes alone": (lambda: pictures() | {"instances.json": json.dumps({"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}]})},
-                    ("instances.json",)),
-}  # fmt: skip
+    "boxes alone": (
+        lambda: (
+            pictures()
+            | {
+                "instances.json": json.dumps(
+                    {
+                        "images": [{"id": 1, "file_name": "a.jpg"}],
+                        "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}],
+                    }
+                )
+            }
+        ),
+        ("instances.json",),
+    ),
+}

@@ -100,7 +100,12 @@ def test_what_has_no_partner_and_what_is_there_twice(folder):
     write(folder, {"alone.txt": "x", "lonely.jpg": jpeg(), "a.png": jpeg(), "empty.jpg": jpeg(), "empty.txt": " \n"})
     corpus = load("folder", folder)
     assert len(corpus) == 4
-    for what in ("alone.txt: text without", "lonely.jpg: no text", "'a' is there twice", "empty: no text or an empty one"):
+    for what in (
+        "alone.txt: text without",
+        "lonely.jpg: no text",
+        "'a' is there twice",
+        "empty: no text or an empty one",
+    ):
         assert any(what in problem for problem in corpus.problems), what
 
 

@@ -46,8 +46,18 @@ def test_what_is_not_understood_is_named_with_its_columns(name, tmp_path):
 
 def test_texts_are_what_they_were(tmp_path):
     """Quotes, commas, bars and lines come out of each kind of list as they went in."""
-    for name in ("captions.csv", "captions.tsv", "captions.csv, nothing quoted", "captions.csv, semicolons", "COCO, flat"):
+    for name in (
+        "captions.csv",
+        "captions.tsv",
+        "captions.csv, nothing quoted",
+        "captions.csv, semicolons",
+        "COCO, flat",
+    ):
         corpus = load("folder", write(tmp_path / name.replace(" ", "_"), LAYOUTS[name].files()))
         texts = Counter(text for captions in corpus.captions for text in captions)
-        wanted = Counter(f"{text} {k}" for text in ("A dog, running.", 'A 12" pizza', "Une fenêtre", "Three; or four | birds") for k in range(5))
+        wanted = Counter(
+            f"{text} {k}"
+            for text in ("A dog, running.", 'A 12" pizza', "Une fenêtre", "Three; or four | birds")
+            for k in range(5)
+        )
         assert texts == wanted, name

@@ -90,7 +90,7 @@ def load(
 
 
 def _opened(corpus: Corpus, drop: bool) -> Corpus:
-    """The corpus of the pictures that can be opened; ValueError with those that cannot where they must not be dropped."""
+    """The corpus of the pictures that can be opened; ValueError with the others where they must not be dropped."""
     problems: dict[int, str] = {}
     for row, image_id in enumerate(corpus.image_ids):
         try:

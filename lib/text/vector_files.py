@@ -62,7 +62,8 @@ def _rows(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes, np.ndarray
         stream.seek(start)
         read = 0
         rows = _text_rows(stream, path, dim, 2, []) if text else _binary_rows(stream, path, count, dim)
-        for read, row in enumerate(rows, 1):
+        for row in rows:
+            read += 1
             yield row
         if read != count:
             raise ValueError(f"{path}: {read:,} words, not the {count:,} of its first line; fetch it again")

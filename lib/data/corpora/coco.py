@@ -23,7 +23,8 @@ def load(
 
     `annotations` is "karpathy" (dataset_coco.json: 82,783 train, 30,504 restval, 5,000 val, 5,000 test), or "2014" or
     "2017" for the official train and val parts (captions_{train,val}<year>.json). `restval` counts those photos as
-    train; without it they are left out. Of the parts, those whose folder of photos is there are read. `labels` reads the 80 categories from instances_{train,val}<year>.json.
+    train; without it they are left out. Of the parts, those whose folder of photos is there are read. `labels` reads
+    the 80 categories from instances_{train,val}<year>.json.
     """
     check_choice("annotations", annotations, ("karpathy", "2014", "2017"))
     name = "coco"
@@ -56,7 +57,9 @@ def load(
 
 def _has(record: Any, items: Items, where: str, **kinds: type) -> bool:
     """Whether a record has these fields, each of its kind; reported where not."""
-    lacking = [name for name, kind in kinds.items() if not isinstance(record, dict) or type(record.get(name)) is not kind]
+    lacking = [
+        name for name, kind in kinds.items() if not isinstance(record, dict) or type(record.get(name)) is not kind
+    ]
     if lacking:
         items.report(where, f"no record with {' and '.join(f'{n} ({kinds[n].__name__})' for n in lacking)}; left out")
     return not lacking

@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from PIL import Image, IptcImagePlugin
+from PIL import Image, ImageFile, IptcImagePlugin
 
 from lib.data.corpora.reading import clean, decode
 
@@ -28,7 +28,11 @@ def embedded_texts(content: bytes) -> Embedded:
     try:
         with Image.open(io.BytesIO(content)) as image:
             found = [_xmp(image.info.get("xmp")), _iptc(image)]
-            described = [image.getexif().get(EXIF_DESCRIPTION), image.info.get("Description"), image.info.get("comment")]
+            described = [
+                image.getexif().get(EXIF_DESCRIPTION),
+                image.info.get("Description"),
+                image.info.get("comment"),
+            ]
     except Image.DecompressionBombError as error:
         raise OSError(f"too large ({error})") from error
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, AttributeError) as error:
@@ -62,7 +66,7 @@ def _xmp(packet: str | bytes | None) -> Embedded:
     return Embedded(described, subjects)
 
 
-def _iptc(image: Image.Image) -> Embedded:
+def _iptc(image: ImageFile.ImageFile) -> Embedded:
     about = IptcImagePlugin.getiptcinfo(image) or {}
     values = [about.get(key, []) for key in (IPTC_CAPTION, IPTC_KEYWORDS)]
     captions, tags = ([_text(v) for v in (value if isinstance(value, list) else [value])] for value in values)

@@ -14,7 +14,13 @@ OFFICIAL_8K = {"test": "testImages", "val": "devImages", "train": "trainImages"}
 # Split lists of Flickr30k by where they come from: Flickr30k Entities (ids without .jpg) and multi30k.
 LISTS_30K = {"test": ("test.txt", "test_2016_images.txt"), "val": ("val.txt", "val_images.txt"),
              "train": ("train.txt", "train_images.txt")}  # fmt: skip
-TABLES_30K = ("results.csv", "flickr30k_images/results.csv", "flickr_annotations_30k.csv", "captions.txt", "captions.csv")
+TABLES_30K = (
+    "results.csv",
+    "flickr30k_images/results.csv",
+    "flickr_annotations_30k.csv",
+    "captions.txt",
+    "captions.csv",
+)
 KINDS_30K = {
     "karpathy": ("dataset_flickr30k.json",),
     "token": ("results_20130124.token", "results.token"),
@@ -201,9 +207,10 @@ def _add_table(path: Path, lists: dict[str, Path], items: Items, unlisted: str |
     for image in split_of:
         if image not in entries:
             items.report(items.at(path), f"image {image!r} of the lists has no caption; left out")
+    folder = items.folder or items.root
     for image in items.files:
         if image.lower().endswith((".jpg", ".jpeg")) and image not in entries:
-            items.report(items.at(items.folder / image), "photo without a caption; left out")
+            items.report(items.at(folder / image), "photo without a caption; left out")
 
 
 def _add_multi30k(root: Path, items: Items) -> None:

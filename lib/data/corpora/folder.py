@@ -32,7 +32,23 @@ UNDECODABLE = ("repair", "drop")
 TEXT_SUFFIXES = (".txt", ".json", ".caption")
 MOST_LISTS = 200  # texts without a picture: so many may be lists, more are what is left of a download
 # Folders of pictures and of their texts side by side: images/x.jpg and captions/x.txt.
-SIDE_BY_SIDE = frozenset("images image img imgs pictures photos jpg jpeg captions caption texts text txt".split())
+SIDE_BY_SIDE = frozenset(
+    (
+        "images",
+        "image",
+        "img",
+        "imgs",
+        "pictures",
+        "photos",
+        "jpg",
+        "jpeg",
+        "captions",
+        "caption",
+        "texts",
+        "text",
+        "txt",
+    )
+)
 ABOUT = re.compile(r"(?:readme|licen[cs]e|notice|changelog|citation|requirements)\b.*", re.IGNORECASE)
 
 
@@ -188,9 +204,8 @@ def _tell_the_rest(source: Source, others: Sequence[str], used: Sequence[str]) -
         where = items.at(items.root / file)
         if any(f" {where} (" in f"{note} (" for note in used):
             continue
-        if suffix in (".txt", ".caption") and not ABOUT.fullmatch(PurePosixPath(stem).name):
-            items.report(where, "text without a picture; left out")
-        elif suffix == ".json" and _has_caption(source, file):
+        about = bool(ABOUT.fullmatch(PurePosixPath(stem).name))
+        if _has_caption(source, file) if suffix == ".json" else suffix in TEXT_SUFFIXES and not about:
             items.report(where, "text without a picture; left out")
         else:
             unused.append(where)

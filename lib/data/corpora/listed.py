@@ -93,11 +93,11 @@ class Names:
             return bool(cell) and all(map(self.is_key, cell))
         if not isinstance(cell, str) or len(cell) > 1000 or cell.lower().startswith(("http:", "https:")):
             return False
-        return bool(PICTURE_NAME.fullmatch(cell.strip()))
+        return "." in cell and bool(PICTURE_NAME.fullmatch(cell.strip()))
 
 
 def _nearest(candidates: list[str], parts: list[str], near: str, called: str) -> str | None:
-    """The candidate that has most of the path in common, or lies below the list, or in the folder it is called after."""
+    """The candidate that has most of the path in common, or lies below the list, or in a folder that its name has."""
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     ranks = {}

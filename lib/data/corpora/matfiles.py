@@ -58,7 +58,7 @@ def variables(path: Path) -> list[str]:
 
 
 def read_matrix(path: Path, name: str, columns: int) -> np.ndarray:
-    """A variable as (rows, columns) bool; ValueError where it has another number of columns or other values than 0, 1."""
+    """A variable of 0 and 1 as (rows, columns) bool; ValueError where it has other values or another width."""
     with _opened(path) as read:
         matrix = read(name)
     if matrix.ndim != 2 or matrix.shape[1] != columns:

@@ -35,11 +35,10 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _LINK = r"(?:https?:|ftp:|www\.)\S*"
+MARK_BEGINS = {mark[:1] for mark in BYTE_ORDER_MARKS}
 # Neither in a link (#comments) nor glued to a word (a#b), nor the number in &#39;; a number alone is no tag. The first
 # alternative takes links away before a tag is looked for in them.
-HASHTAG = re.compile(
-    rf"{_LINK}|(?<![\w&/])[#＃](?=[_\d]*[^\W\d_])((?:_|{LETTER_OR_DIGIT})+)", re.IGNORECASE
-)
+HASHTAG = re.compile(rf"{_LINK}|(?<![\w&/])[#＃](?=[_\d]*[^\W\d_])((?:_|{LETTER_OR_DIGIT})+)", re.IGNORECASE)
 WEB_PAGE = re.compile(r"\s*<(?:!doctype\s+html|html|head|body|\?xml)\b", re.IGNORECASE)
 
 
@@ -83,7 +82,7 @@ def listing(folder: Path, report: Callable[[str, str], None] | None = None) -> d
     report = report or (lambda where, what: None)
     found: list[str] = []
     seen: set[tuple[int, int]] = set()
-    todo, links = [""], []
+    todo, links = [""], list[str]()
     while todo or links:  # links last, so that a folder has its own name where it has one
         prefix = todo.pop() if todo else links.pop(0)
         try:
@@ -131,7 +130,9 @@ def decode(raw: bytes, fallbacks: Sequence[str] = FALLBACKS) -> tuple[str, str]:
     A text in UTF-8 that is damaged (a letter cut off at its end, or a few broken places among more whole letters) keeps
     its encoding; any other is read by the first of `fallbacks` that can. NUL bytes are in no text: it comes out empty.
     """
-    marked = next((encoding for mark, encoding in BYTE_ORDER_MARKS.items() if raw.startswith(mark)), None)
+    marked = None
+    if raw[:1] in MARK_BEGINS:
+        marked = next((encoding for mark, encoding in BYTE_ORDER_MARKS.items() if raw.startswith(mark)), None)
     encoding = marked or _wide(raw) or "utf-8"
     try:
         text, repair = raw.decode(encoding), "" if marked or encoding == "utf-8" else f"no UTF-8, read as {encoding}"
@@ -202,6 +203,8 @@ def clean(text: str) -> str:
 
 def hashtags(text: str) -> list[str]:
     """The words behind # in order, each once, as they are written: "#NYC #nyc #1 &#39;" -> ["NYC", "nyc"]."""
+    if "#" not in text and "＃" not in text:
+        return []
     return list(dict.fromkeys(filter(None, HASHTAG.findall(text))))
 
 
@@ -351,7 +354,9 @@ class Items:
             if not self.problems:
                 self.report(".", f"no picture ({', '.join(IMAGE_SUFFIXES)}) among {len(self.files):,} files")
             shown = "\n".join([*self.notes, *self.problems[:10]])
-            raise ValueError(f"corpus {self.name}: nothing could be read; {len(self.problems)} problems:\n{shown}")
+            raise ValueError(
+                f"corpus {self.name}: {self.root}: nothing could be read; {len(self.problems)} problems:\n{shown}"
+            )
         items = list(self.found.values())
         self._note_unused_pictures()
         if images is None and self.folder is not None:
@@ -376,7 +381,6 @@ class Items:
             problems=tuple(self.problems),
             notes=tuple(self.notes),
         )
-
 
     def _note_unused_pictures(self) -> None:
         used = {item.image for item in self.found.values() if isinstance(item.image, str)}

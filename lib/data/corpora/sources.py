@@ -112,5 +112,3 @@ class ZipImages(ImageSequence):
     def take(self, rows: Iterable[int]) -> "ZipImages":
         """The images of these rows, in this order."""
         return ZipImages(self.path, [self.names[row] for row in rows])
-
-

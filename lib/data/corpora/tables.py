@@ -17,6 +17,7 @@ SEPARATORS = (",", "\t", ";", "|")
 SAMPLE = 50  # lines that a list is judged by
 LONGEST = 200  # lines that one quoted text may go over, and the same in letters:
 LARGEST = 1_000_000
+COLUMNS, WIDEST = 100, 4000  # columns, and letters of a cell, in which a key is looked for
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".token", ".list")
 
 Report = Callable[[int, str], None]  # row, what is wrong
@@ -238,7 +239,7 @@ def _records(lines: Iterable[tuple[int, str]], separator: str, is_key: IsKey, re
 
 def _separated_rows(lines: Iterator[tuple[int, str]], suffix: str, key_of: IsKey, report: Report) -> Iterator[Row]:
     def is_key(cell: str) -> bool:
-        return key_of(cell.strip())
+        return len(cell) <= WIDEST and key_of(cell.strip())
 
     head = list(islice(lines, SAMPLE))
     said = head[0][1].strip().lower() if head else ""
@@ -254,7 +255,7 @@ def _separated_rows(lines: Iterator[tuple[int, str]], suffix: str, key_of: IsKey
     columns: list[str] = []
     for number, cells in _records(chain(head, lines), separator, is_key, report):
         if not columns:
-            header = not any(map(is_key, cells))
+            header = not any(map(is_key, cells[:COLUMNS]))
             columns = _names(cells) if header else [str(i) for i in range(1, len(cells) + 1)]
             if header:
                 continue
@@ -265,7 +266,7 @@ def _separated_rows(lines: Iterator[tuple[int, str]], suffix: str, key_of: IsKey
 def _fits(head: list[tuple[int, str]], separator: str, is_key: IsKey) -> int:
     """How many of these lines have a key and another cell with this separator."""
     records = list(_records(head, separator, is_key, lambda *_: None))
-    return sum(len(cells) > 1 and any(map(is_key, cells)) for _, cells in records)
+    return sum(len(cells) > 1 and any(map(is_key, cells[:COLUMNS])) for _, cells in records)
 
 
 def _names(cells: list[str]) -> list[str]:
@@ -278,13 +279,12 @@ def _names(cells: list[str]) -> list[str]:
 
 def _fitted(cells: list[str], columns: int, separator: str, is_key: IsKey, report: Callable[[str], None]) -> list[str]:
     """As many cells as columns: a text with separators in it that nobody quoted is put together again."""
-    end = len(cells)
-    while end > columns and not cells[end - 1].strip():
-        end -= 1
-    cells = cells[:end]
     surplus = len(cells) - columns
     if surplus <= 0:
         return cells
+    if not any(cell.strip() for cell in cells[columns:]):
+        report(f"{surplus} empty cells more than the {columns} columns; left out")
+        return cells[:columns]
     report(f"{len(cells)} cells for {columns} columns: read as a text that has {separator!r} in it")
     if not any(map(is_key, cells[:columns])) and any(map(is_key, cells[surplus:])):  # the text stands before the key
         return [separator.join(cells[: surplus + 1]), *cells[surplus + 1 :]]
