@@ -90,11 +90,16 @@ def cut(raw: bytes, draw: random.Random) -> bytes:
     return raw[: draw.randrange(len(raw) + 1)] if draw.random() < 0.7 else raw[draw.randrange(len(raw) + 1) :]
 
 
+MEANINGFUL = (
+    *(bytes([byte]) for byte in b'",\t\n\r\0{]\\|#\x85'),
+    *(b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\\ud83d", b"NaN", b"-1", b"1e999", b"../", b"9" * 5000),
+    "\u2028\u202e\u0301".encode(),
+)
+
+
 def insert(raw: bytes, draw: random.Random) -> bytes:
     """Something that means something in one of the formats, at any place."""
-    what = draw.choice((b'"', b",", b"\t", b"\n", b"\r", b"\0", b"{", b"]", b"\\", b"\xff\xfe", b"\xef\xbb\xbf", b"|", b"#",
-                        b"\xed\xa0\x80", b"\\ud83d", b"NaN", b"-1", b"1e999", b"../", b"9" * 5000, b"\x1b[2J", b"\x85",
-                        "\u2028\u202e\u0301".encode()))  # fmt: skip
+    what = draw.choice(MEANINGFUL)
     place = draw.randrange(len(raw) + 1)
     return raw[:place] + what * draw.choice((1, 1, 3)) + raw[place:]
 
@@ -226,9 +231,9 @@ def deface(root: Path, files: Files, draw: random.Random) -> None:
         path.rename(path.with_name(path.name.upper()))
 
 
-# -------------------------------------------------------------------------------------------------------------- one input
+# ------------------------------------------------------------------------------------------------------------ one input
 def run(seed: int, folder: Path) -> str:
-    """Make, damage and read the input of a seed below a folder; says what came, AssertionError for what may not come."""
+    """Make, damage and read the input of a seed below a folder; says what came, AssertionError if that may not be."""
     draw = random.Random(seed)
     reader = draw.choice(sorted(READERS))
     make, read = READERS[reader]
@@ -262,9 +267,8 @@ def run(seed: int, folder: Path) -> str:
     except (ValueError, OSError) as error:
         message = str(error)
         names = {root.name, str(root), *(PurePosixPath(name).name for name in files)}
-        assert any(name in message for name in names), (
-            f"{what}: no file is named: {type(error).__name__}: {message[:300]}"
-        )
+        if not any(name in message for name in names):
+            raise AssertionError(f"{what}: no file is named: {type(error).__name__}: {message[:300]}") from error
         outcome = "refused"
     except TooSlow:
         raise AssertionError(f"{what}: not done after {SECONDS} seconds") from None

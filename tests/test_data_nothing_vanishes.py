@@ -52,7 +52,9 @@ def test_each_row_of_a_table_is_taken_or_reported(tmp_path_factory, rows, separa
         taken = set(captions)
     for name in NAMES:
         assert name[0] in taken or name in said, (content, said)
-    reported = "captions.csv, row" in said or "captions.csv: no list" in said
+    # Without a header and without quotes nobody can tell a separator in the first text from one between columns.
+    open_to_doubt = not header and not quote and any(separator in text for _, text in texts)
+    reported = open_to_doubt or "captions.csv, row" in said or "captions.csv: no list" in said
     for name, text in texts:
         clean = " ".join(text.split())
         if name in NAMES and clean:
@@ -92,7 +94,7 @@ def test_web_pages_and_half_characters_in_the_place_of_captions(tmp_path):
     files = {f"{i}.json": json.dumps({"captions": [text]}) for i, text in enumerate(texts)}
     files |= {f"{i}.jpg": jpeg(i) for i in range(5)} | {"5.jpg": jpeg(5), "5.txt": "<!doctype html>"}
     corpus = load("folder", write(tmp_path, files))
-    assert sum(corpus.captions, []) == ["fine"]
+    assert [text for captions in corpus.captions for text in captions] == ["fine"]
     for name, what in [
         ("0", "a web page"),
         ("1", "a lone surrogate, place 6"),

@@ -83,7 +83,7 @@ def load(
         options["seed"] = seed
     corpus = adapter(root=root, **options)
     if not options.keys() - {"seed"}:  # other options change the numbers
-        corpus = replace(corpus, notes=[*corpus.notes, *wrong_counts(read_entry(name), corpus)])
+        corpus = replace(corpus, notes=(*corpus.notes, *wrong_counts(read_entry(name), corpus)))
     if damaged:
         corpus = _opened(corpus, drop=damaged == "drop")
     return corpus.annotate(annotated, seed)

@@ -93,7 +93,7 @@ class Names:
             return bool(cell) and all(map(self.is_key, cell))
         if not isinstance(cell, str) or len(cell) > 1000 or cell.lower().startswith(("http:", "https:")):
             return False
-        return "." in cell and bool(PICTURE_NAME.fullmatch(cell.strip()))
+        return "." in cell and bool(PICTURE_NAME.fullmatch(cell.strip(" \r\n")))
 
 
 def _nearest(candidates: list[str], parts: list[str], near: str, called: str) -> str | None:

@@ -182,16 +182,20 @@ def cells_of(line: str, separator: str) -> list[str] | None:
         quote = start
         while line[quote : quote + 1] == " ":
             quote += 1
+        end = -2
         if line[quote : quote + 1] == '"':
             closed, escaped = _closing(line, quote + 1)
             if closed < 0:
                 return None
+            end = line.find(separator, closed)
             text = line[quote + 1 : closed].replace('\\"' if escaped else '""', '"')
-        else:
-            closed, text = start - 1, ""
-        end = line.find(separator, closed + 1)
+            if line[closed + 1 : len(line) if end < 0 else end].strip():
+                end = -2  # more follows: the mark is a part of the text
+        if end == -2:
+            end = line.find(separator, start)
+            text = line[start : len(line) if end < 0 else end]
         end = len(line) if end < 0 else end
-        cells.append(text + line[closed + 1 : end])
+        cells.append(text)
         start = end + 1
     return cells
 
@@ -239,7 +243,7 @@ def _records(lines: Iterable[tuple[int, str]], separator: str, is_key: IsKey, re
 
 def _separated_rows(lines: Iterator[tuple[int, str]], suffix: str, key_of: IsKey, report: Report) -> Iterator[Row]:
     def is_key(cell: str) -> bool:
-        return len(cell) <= WIDEST and key_of(cell.strip())
+        return len(cell) <= WIDEST and key_of(cell.strip(" "))
 
     head = list(islice(lines, SAMPLE))
     said = head[0][1].strip().lower() if head else ""
