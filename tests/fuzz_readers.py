@@ -293,7 +293,7 @@ def check(corpus: Corpus, root: Path, what: str) -> None:
     for path in root.rglob("*"):
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and str(path) not in taken:
             shown = readable(path.relative_to(root).as_posix())
-            assert shown.rpartition(".")[0] in said, f"{what}: {shown} is neither taken nor reported"
+            assert PurePosixPath(shown).stem in said, f"{what}: {shown} is neither taken nor reported"
 
 
 def snapshot(folder: Path) -> list[tuple[str, int]]:
