@@ -35,7 +35,11 @@ def test_pictures_with_their_texts(folder):
     assert corpus.captions == [["A first #Text with #two_tags #Text &#39;"], ["d"], ["from json"], ["#only"]]
     assert corpus.tags == [["Text", "two_tags"], [], ["x", "y"], ["only"]]
     assert corpus.images[2].size == (12, 9)
-    assert corpus.problems == ("d.json: no JSON (JSONDecodeError); ignored",)
+    assert corpus.problems == (
+        "d.json: no JSON (JSONDecodeError); ignored",
+        "sub/b.PNG: tag 3 of image 'sub/b' is no text but int; left out",
+    )
+    assert corpus.notes == ("layout: texts of the same name beside the pictures (4)", "not used: README.md")
     assert load("folder", folder, tags_from_text=False).tags == [[], [], ["x", "y"], []]
 
 
@@ -96,7 +100,12 @@ def test_what_has_no_partner_and_what_is_there_twice(folder):
     write(folder, {"alone.txt": "x", "lonely.jpg": jpeg(), "a.png": jpeg(), "empty.jpg": jpeg(), "empty.txt": " \n"})
     corpus = load("folder", folder)
     assert len(corpus) == 4
-    for what in ("alone.txt: text without", "lonely: no text", "'a' is there twice", "empty: no text or an empty one"):
+    for what in (
+        "alone.txt: text without",
+        "lonely.jpg: no text",
+        "'a' is there twice",
+        "empty: no text or an empty one",
+    ):
         assert any(what in problem for problem in corpus.problems), what
 
 
@@ -151,22 +160,50 @@ def test_decode_never_fails():
     assert decode(b"") == ("", "")
 
 
-def test_hashtags():
-    assert hashtags("#NYC, so#glued! # not &#39; ##twice #été #a_b-c #1") == [
-        "NYC",
-        "glued",
-        "twice",
-        "été",
-        "a_b",
-        "1",
-    ]
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("#NYC, so#glued! # not &#39; ##twice #été #a_b-c #1", ["NYC", "twice", "été", "a_b"]),
+        ("read http://example.org/page#comments now", []),
+        ("https://example.org/?q=1/#top and www.example.org/#top", []),
+        ("mail#me foo#bar /#x &#x27;", []),
+        ("＃東京 #2020vision #_x #_ #42", ["東京", "2020vision", "_x"]),
+        ("#हिन्दी #தமிழ்நாடு #ภาษาไทย #العَرَبِيَّة", ["हिन्दी", "தமிழ்நாடு", "ภาษาไทย", "العَرَبِيَّة"]),
+        ("#می\u200cخواهم #a\u200d b", ["می\u200cخواهم", "a"]),
+        ("#1\ufe0f\u20e3 (#in) .#x", ["in", "x"]),
+    ],
+)
+def test_hashtags(text, tags):
+    assert hashtags(text) == tags
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "repair"),
+    [
+        ("naïve 猫".encode()[:-1], "naïve ", "no UTF-8 (byte 7), the last letter is cut off; left out"),
+        ("a 😀".encode()[:-1], "a ", "no UTF-8 (byte 2), the last letter is cut off; left out"),
+        (b"caf\xe9", "café", "no UTF-8 (byte 3), read as cp1252"),
+        ("é and è".encode() + b"\xff!", "é and è\ufffd!", "no UTF-8 (byte 9), unreadable bytes replaced by U+FFFD"),
+        ("猫是".encode("gbk"), "猫是", "no UTF-8 (byte 2), read as gb18030"),
+        ("x é".encode("utf-16"), "x é", ""),
+        ("x é".encode("utf-32"), "x é", ""),
+        ("hello".encode("utf-16-le"), "hello", "no UTF-8, read as utf-16-le"),
+        ("hello".encode("utf-16-be"), "hello", "no UTF-8, read as utf-16-be"),
+        ("в каникулах".encode("gbk"), "в каникулах", "no UTF-8 (byte 0), read as gb18030"),
+        (b"\xef\xbb\xbfcaf\xe9!", "caf\ufffd!", "no UTF-8 (byte 3), unreadable bytes replaced by U+FFFD"),
+        (b"\xff\xfea\0b", "a\ufffd", "no UTF-16 (byte 4), unreadable bytes replaced by U+FFFD"),
+        (b"a\0b", "", "NUL bytes: no text; left out"),
+    ],
+)
+def test_decode(raw, text, repair):
+    assert decode(raw) == (text, repair)
 
 
 def test_folder_wants_a_root_that_is_there(tmp_path):
     for root in (None, tmp_path / "nowhere"):
         with pytest.raises(FileNotFoundError, match=r"corpus folder: no folder .*To get it: give the folder"):
             load("folder", root)
-    with pytest.raises(ValueError, match="nothing could be read; 0 problems"):
+    with pytest.raises(ValueError, match=r"nothing could be read; 1 problems:\n.*no picture \(\.jpg.* among 0 files"):
         load("folder", tmp_path)
 
 

@@ -297,3 +297,29 @@ def test_doc2vec_infers_as_gensim_does_but_from_a_start_that_every_process_share
     monkeypatch.setattr(gensim.models.doc2vec, "pseudorandom_weak_vector", start)
     embedding.model.random.seed(embedding.seed)
     np.testing.assert_allclose(found, embedding.model.infer_vector(words), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [*MAKERS, *PRETRAINED])
+def test_texts_are_no_words_and_one_text_is_no_list(fitted, name):
+    make = (MAKERS | PRETRAINED)[name]
+    captions = ["a dog runs on the beach", "two men ride a horse"]
+    for wrong, why in (
+        (captions, "document 0 is one text, 'a dog runs"),
+        (captions[0], "not one text: 'a dog"),
+        ([captions, captions], "document 0 is a list of texts, 'a dog runs"),
+        ([["dog", 3]], "document 0 has int in the place of a word"),
+    ):
+        with pytest.raises(TypeError, match=f"fit takes lists of words.*{why}"):
+            make().fit(wrong)
+    embedding = fitted[name]
+    for call in (embedding.transform, embedding.query):
+        with pytest.raises(TypeError, match="texts is one text, 'a red car'"):
+            call("a red car")
+        with pytest.raises(TypeError, match="row 0 is a list of texts, 'a dog runs"):
+            call([captions])
+        with pytest.raises(TypeError, match="row 1 has int in the place of a word"):
+            call(["a dog", [3]])
+    with pytest.raises(TypeError, match="words is one text, 'cat'"):
+        embedding.matrix("cat")
+    with pytest.raises(TypeError, match="among is one text, 'dog'"):
+        embedding.neighbours("cat", "dog")

@@ -72,3 +72,35 @@ def test_pad():
     assert lengths.tolist() == [3, 2, 0]
     assert ids.dtype == lengths.dtype == torch.long
     assert pad([])[0].shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
+        ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+        ("ภาษาไทย สวย", ["ภาษาไทย", "สวย"]),
+        ("العَرَبِيَّة جميلة", ["العَرَبِيَّة", "جميلة"]),
+        ("می\u200cخواهم", ["می\u200cخواهم"]),
+        ("İstanbul IŞIK ılık", ["istanbul", "işik", "ılık"]),
+        ("n\u0308a \u0308a", ["n\u0308a", "a"]),
+        ("1\ufe0f\u20e3 ❤\ufe0f a", ["1", "a"]),
+        ("👩\u200d👧 x", ["x"]),
+    ],
+)
+def test_marks_stay_with_their_letters(text, words):
+    assert tokenize(text) == words
+
+
+def test_one_text_is_no_list_of_texts():
+    for wrong in (["a dog"], None, b"a dog", 3):
+        with pytest.raises(TypeError, match="tokenize takes one text"):
+            tokenize(wrong)
+    with pytest.raises(TypeError, match="is one text, 'a dog': a list is wanted"):
+        Vocabulary.build("a dog")
+    with pytest.raises(TypeError, match="row 1: list in the place of a text"):
+        Vocabulary.build(["a dog", ["a", "cat"]])
+    with pytest.raises(TypeError, match="words is one text, 'dog'"):
+        Vocabulary("dog")
+    with pytest.raises(TypeError, match="tokenize takes one text, not list"):
+        Vocabulary.build(["a dog"]).encode(["a", "dog"])

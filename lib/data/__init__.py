@@ -1,12 +1,14 @@
 """What we learn from: `load(name)` gives a `Corpus`; `cache_dir` is where derived files are kept."""
 
 import inspect
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 from lib.base.files import cache_dir, data_dir
 from lib.data.corpus import Corpus
 from lib.data.images import ImageFiles, ImageList, Images
+from lib.data.obtain.registry import read_entry, wrong_counts
 
 __all__ = ["CORPORA", "Corpus", "ImageFiles", "ImageList", "Images", "cache_dir", "data_dir", "load"]
 
@@ -27,15 +29,25 @@ CORPORA = {
 }
 
 
-def load(name: str, root: str | Path | None = None, *, annotated: float = 1.0, seed: int = 0, **options) -> Corpus:
+def load(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    annotated: float = 1.0,
+    seed: int = 0,
+    damaged: str | None = None,
+    **options,
+) -> Corpus:
     """Load a corpus by name; `root` is the folder it lies in, options are those of its adapter in CORPORA.
 
     Without `root` the files are looked for in a folder of the corpus's name in `data_dir()`. `annotated` is the share
     of the training pictures that keep their captions, see `Corpus.annotate`; `seed` is for that and for whatever else
-    the adapter draws.
+    the adapter draws. Pictures are opened when they are asked for; with `damaged` all are opened now, and those that
+    cannot be are left out and reported ("drop") or are an error ("raise").
 
     Raises:
-        ValueError: an unknown name or option; the message names the known ones.
+        ValueError: an unknown name or option; the message names the known ones. With damaged="raise", pictures that
+            cannot be opened; it names them.
         FileNotFoundError: the files are not there; the message says how to get them.
 
     Example:
@@ -61,10 +73,33 @@ def load(name: str, root: str | Path | None = None, *, annotated: float = 1.0, s
     module, function = CORPORA[name].split(":")
     adapter = getattr(import_module(module), function)
     own = [option for option in inspect.signature(adapter).parameters if option != "root"]
-    known = ["annotated", "seed", *(option for option in own if option != "seed")]
+    known = ["annotated", "seed", "damaged", *(option for option in own if option != "seed")]
+    if damaged not in (None, "drop", "raise"):
+        raise ValueError(f"damaged is {damaged!r}: 'drop' or 'raise', or None to open pictures when they are asked for")
     for option in options:
         if option not in known:
             raise ValueError(f"corpus {name!r} has no option {option!r}; it has: {', '.join(known)}")
     if "seed" in own:
         options["seed"] = seed
-    return adapter(root=root, **options).annotate(annotated, seed)
+    corpus = adapter(root=root, **options)
+    if not options.keys() - {"seed"}:  # other options change the numbers
+        corpus = replace(corpus, notes=(*corpus.notes, *wrong_counts(read_entry(name), corpus)))
+    if damaged:
+        corpus = _opened(corpus, drop=damaged == "drop")
+    return corpus.annotate(annotated, seed)
+
+
+def _opened(corpus: Corpus, drop: bool) -> Corpus:
+    """The corpus of the pictures that can be opened; ValueError with the others where they must not be dropped."""
+    problems: dict[int, str] = {}
+    for row, image_id in enumerate(corpus.image_ids):
+        try:
+            corpus.images[row]
+        except OSError as error:  # its text begins with row and path, which problems do not show
+            why = str(error).partition(" is ")[2] or type(error).__name__
+            problems[row] = f"{image_id}: is {why}; left out"
+    if problems and not drop:
+        shown = "\n".join(list(problems.values())[:10]).replace("; left out", "")
+        raise ValueError(f"corpus {corpus.name}: {len(problems):,} pictures cannot be opened:\n{shown}")
+    rest = corpus.take([row for row in range(len(corpus)) if row not in problems])
+    return replace(rest, problems=(*corpus.problems, *problems.values()))

@@ -9,7 +9,7 @@ from lib.data import load
 from lib.data.obtain.assemble import FAILED, AssemblyError, assemble, format_outcomes
 from lib.data.obtain.check import check, format_findings, write_findings
 from lib.data.obtain.get import NotObtained, obtain
-from lib.data.obtain.registry import Entry, read_entry, read_registry
+from lib.data.obtain.registry import Entry, read_entry, read_registry, wrong_counts
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,10 +93,10 @@ def _check(options: argparse.Namespace) -> int:
     write_findings(out, findings)
     if findings:
         print(format_findings(findings))
-    for wrong in _wrong_counts(entry, corpus):
+    for wrong in wrong_counts(entry, corpus):
         print(wrong)
     print(f"{len(corpus):,} pictures, {len(findings):,} findings; all of them in {out}")
-    return 1 if findings or _wrong_counts(entry, corpus) else 0
+    return 1 if findings or wrong_counts(entry, corpus) else 0
 
 
 def _assemble(options: argparse.Namespace) -> int:
@@ -108,17 +108,6 @@ def _assemble(options: argparse.Namespace) -> int:
         print(f"each of the others, with the reason: {options.out / FAILED}")
     print(f'to read it: load("webdataset", root="{options.out}")')
     return 0 if counts["good"] and not counts["not tried"] else 1
-
-
-def _wrong_counts(entry: Entry, corpus) -> list[str]:
-    """Where the corpus has not the numbers of the registry."""
-    has = {"images": len(corpus), "captions": len(corpus.texts()[0]), "labels": len(corpus.label_names)}
-    has |= {split: int((corpus.split == split).sum()) for split in ("train", "val", "test", "web")}
-    return [
-        f"{has[what]:,} {what}, not the {number:,} of the registry"
-        for what, number in (entry.counts or {}).items()
-        if has[what] != number
-    ]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ class Corpus:
     `images` may also be a plain sequence of PIL images, such as a list; it becomes an `ImageList`.
     `captions[i]` and `tags[i]` are lists of any length, also empty. `labels` is (N, C) bool with one name per
     column, or None. `split` is (N,) of "train", "val", "test", "web" (web: no human caption).
-    `problems` says what was wrong in the files it was read from, and where; the items concerned are left out. Pictures
+    `problems` says what was wrong in the files it was read from, and where; the items concerned are left out or were
+    repaired, as it says. `notes` say how it was read: in which layout, and which files were not used. Pictures
     with the same entry in `groups` (one for each picture; None: each by itself) show the same and stay in one split.
     Raises ValueError with the field and the row where the parts do not fit each other.
     """
@@ -38,6 +39,7 @@ class Corpus:
     source: str
     attribution: str
     problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
     groups: list[str] | None = None
 
     def __post_init__(self):
@@ -54,6 +56,11 @@ class Corpus:
             for row, texts in enumerate(getattr(self, field)):
                 if isinstance(texts, str) or not all(isinstance(text, str) and text.strip() for text in texts):
                     raise ValueError(f"corpus {self.name}: {field} row {row} is no list of non-empty texts: {texts!r}")
+                if not _encodable(texts):
+                    raise ValueError(f"corpus {self.name}: {field} row {row} has half a character: {texts!r}")
+        for row, image_id in enumerate(self.image_ids):
+            if not _encodable([image_id]):
+                raise ValueError(f"corpus {self.name}: image_ids row {row} has half a character: {image_id!r}")
         for row, split in enumerate(self.split):
             if split not in SPLITS:
                 raise ValueError(f"corpus {self.name}: split row {row} is {str(split)!r}, not one of {SPLITS}")
@@ -175,6 +182,15 @@ class Corpus:
             labels = [] if self.labels is None else np.flatnonzero(self.labels[i]).tolist()
             content = self.images.fingerprint(i)
             yield [image_id, self.captions[i], self.tags[i], labels, str(self.split[i]), content]
+
+
+def _encodable(texts: Sequence[str]) -> bool:
+    """Whether no text has a lone surrogate, which can neither be written nor hashed."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _flatten(texts_of_image: list[list[str]]) -> tuple[list[str], np.ndarray]:

@@ -13,12 +13,13 @@ from functools import cache
 
 import numpy as np
 
+from lib.base.letters import LETTER
+from lib.data.corpora.reading import HASHTAG
 from lib.data.corpus import Corpus
 
 LINK = re.compile(r"https?:\S*|\bwww\.\S+|\b(?:pic\.twitter\.com|t\.co|instagr\.am|bit\.ly)/\S*", re.IGNORECASE)
 MENTION = re.compile(r"(?:\bRT\s+)?(?<![\w.])@\w+:?")  # no e-mail address
-HASHTAG = re.compile(r"(?<![\w&/])#(\w+)")  # neither a part of a link nor the number in &#39;
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+WORD = re.compile(f"{LETTER}+(?:['’]{LETTER}+)*")
 CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # capitals, words with or without one, numbers
 # Names that are in every second hashtag and in no dictionary; split, they would become "in stag ram".
 WEB_WORDS = ("instagram", "insta", "facebook", "youtube", "iphone", "selfie", "hashtag", "wifi", "vlog", "emoji")
@@ -66,7 +67,7 @@ def remove_emoji(text: str) -> str:
 
 def split_hashtags(text: str) -> str:
     """Each hashtag as its words: "#NewYorkCity #foodporn" -> "new york city food porn"."""
-    return HASHTAG.sub(lambda found: " ".join(split_words(found[1])), text)
+    return HASHTAG.sub(lambda found: " ".join(split_words(found[1])) if found[1] else found[0], text)
 
 
 @cache

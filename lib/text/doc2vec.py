@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 
 from lib.text.embedding import Documents, TextEmbedding, Texts, frequent_words, words_of
+from lib.text.tokens import check_texts
 
 
 @dataclass(eq=False)
@@ -78,6 +79,7 @@ class Doc2Vec(TextEmbedding):
 
     def transform(self, texts: Texts) -> np.ndarray:
         """Vectors (N, dim) float32; zeros for a text without a known word."""
+        check_texts(texts, words=True)
         known = [[word for word in words_of(text) if word in self] for text in texts]
         vectors = np.zeros((len(known), self.dim), dtype=np.float32)
         for row, words in zip(vectors, known, strict=True):

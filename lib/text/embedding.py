@@ -16,10 +16,18 @@ import numpy as np
 
 from lib.base import fit_store
 from lib.base.files import atomic_path
-from lib.text.tokens import tokenize
+from lib.text.tokens import check_texts, check_words, tokenize
 
 Documents = Sequence[Sequence[str]]  # one list of words a text
 Texts = Sequence[str | Sequence[str]]
+
+
+def check_documents(documents: Documents) -> None:
+    """Raise TypeError where something is no list of lists of words: of captions one would learn letters."""
+    if isinstance(documents, str | bytes):
+        raise TypeError(f"fit takes lists of words, not one text: {documents[:40]!r}")
+    for row, words in enumerate(documents):
+        check_words(words, f"fit takes lists of words; document {row}")
 
 
 def words_of(text: str | Sequence[str]) -> list[str]:
@@ -57,6 +65,7 @@ class TextEmbedding(ABC):
 
     def matrix(self, words: Sequence[str]) -> np.ndarray:
         """Vectors (len(words), dim) float32; KeyError for a word that has none."""
+        check_texts(words, "words")
         return np.array([self.vector(word) for word in words], dtype=np.float32).reshape(-1, self.dim)
 
     def neighbours(
@@ -66,6 +75,8 @@ class TextEmbedding(ABC):
 
         The word itself and those of `without` are left out; a word whose vector is zero has cosine 0.
         """
+        check_texts(among, "among")
+        check_texts(without, "without")
         left_out = {*without, query} if isinstance(query, str) else set(without)
         vector = self.vector(query) if isinstance(query, str) else np.asarray(query)
         words = [word for word in among if word not in left_out]
@@ -79,6 +90,7 @@ class TextEmbedding(ABC):
         """Learn by `train`, or take what the same training gave before (`lib.base.fit_store`)."""
         import torch
 
+        check_documents(documents)
         texts = "\n".join("\t".join(words) for words in documents)
         versions = [importlib.metadata.version(package) for package in ("gensim", "scikit-learn")]
         with fit_store.keeping(torch.device("cpu"), embedding=self, texts=texts, versions=versions) as place:
@@ -111,6 +123,12 @@ class TextEmbedding(ABC):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` of the same class wrote; ValueError where the file is something else."""
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError(
+                    f"{path} is no embedding written by {cls.__name__}.save; the files of word2vec, GloVe and fastText "
+                    "are read by WordVectors.read"
+                )
         try:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
@@ -146,11 +164,27 @@ class WordVectors(TextEmbedding):
     documents: int = 0  # texts that `fit` saw
     frequency: dict[str, int]  # in how many of them each known word occurs
 
+    @staticmethod
+    def read(path: str | Path, limit: int | None = None) -> "WordVectors":
+        """Word vectors of others: word2vec (text or binary), GloVe or fastText (.vec), also gzipped; told by content.
+
+        `limit` takes the first words alone, which are the most frequent ones. Words that are there twice or are no
+        UTF-8 are left out with a warning that names them.
+
+        Raises:
+            ValueError: something else, a damaged file or one that breaks off; the message names file and row.
+            FileNotFoundError: no such file.
+        """
+        from lib.text.vector_files import read_vectors
+
+        return read_vectors(path, limit)
+
     def _train(self, documents: Documents) -> None:
         """Learn the vectors; a pretrained embedding has nothing to do."""
 
     def fit(self, documents: Documents) -> Self:
         """Learn the vectors, and in how many texts each word occurs: the weights of "tfidf" need it."""
+        check_documents(documents)
         if type(self)._train is not WordVectors._train:
             self._kept(documents, self._train)
         self.documents = len(documents)
@@ -178,6 +212,7 @@ class WordVectors(TextEmbedding):
 
     def matrix(self, words: Sequence[str]) -> np.ndarray:
         """Vectors (len(words), dim) float32; KeyError for a word that has none."""
+        check_texts(words, "words")
         for word in words:
             if word not in self:
                 alike = difflib.get_close_matches(word.lower(), self.words[:50_000], n=3, cutoff=0.75)
@@ -204,6 +239,7 @@ class WordVectors(TextEmbedding):
             raise ValueError(f"weights is {weights!r}, not 'mean' or 'tfidf'")
         if weights == "tfidf" and not self.documents:
             raise ValueError(f"{type(self).__name__}: weights='tfidf' needs the texts of the corpus; call fit first")
+        check_texts(texts, words=True)
         counts, words = count_matrix([self._known(text) for text in texts])
         if weights == "tfidf":
             counts = tfidf(counts, [self.frequency.get(word, 1) for word in words], self.documents)

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 
 from lib.text.embedding import Documents, TextEmbedding, Texts, frequent_words, words_of
+from lib.text.tokens import check_texts
 
 
 @dataclass(eq=False)
@@ -72,6 +73,7 @@ class LDA(TextEmbedding):
         """Topic shares (N, dim) float32 that explain each text best; zeros for a text without a known word."""
         from gensim.utils import get_random_state
 
+        check_texts(texts, words=True)
         shares = np.zeros((len(texts), self.dim), dtype=np.float32)
         bags = [self._bag(text) for text in texts]
         for row, bag in zip(shares, bags, strict=True):
@@ -90,6 +92,7 @@ class LDA(TextEmbedding):
         """
         if options:
             raise TypeError(f"LDA.query has no options, got {', '.join(options)}")
+        check_texts(texts, words=True)
         known = [[word for word in words_of(text) if word in self] for text in texts]
         self.empty = sum(not words for words in known)
         zeros = np.zeros(self.dim, dtype=np.float32)

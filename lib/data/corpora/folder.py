@@ -1,13 +1,16 @@
-"""Any folder of pictures with texts beside them: x.jpg, x.txt and x.json, as image-text downloaders write them."""
+"""Any folder of pictures with texts, in the layouts that people and their tools keep them in."""
 
-import json
-from collections.abc import Sequence
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lib.data.corpora.embedded import embedded_texts
+from lib.data.corpora.listed import CAPTION_COLUMNS, SPLIT_NAMES, TAG_COLUMN, Entry, read_lists
 from lib.data.corpora.reading import (
     FALLBACKS,
     IMAGE_SUFFIXES,
@@ -18,12 +21,35 @@ from lib.data.corpora.reading import (
     decode,
     hashtags,
     held_out,
-    listing,
+    parse_json,
 )
-from lib.data.corpus import SPLITS, Corpus
+from lib.data.corpora.sources import Folder, Source, Zip
+from lib.data.corpora.tables import TABLE_SUFFIXES
+from lib.data.corpus import Corpus
 from lib.data.images import Images
 
 UNDECODABLE = ("repair", "drop")
+TEXT_SUFFIXES = (".txt", ".json", ".caption")
+MOST_LISTS = 200  # texts without a picture: so many may be lists, more are what is left of a download
+# Folders of pictures and of their texts side by side: images/x.jpg and captions/x.txt.
+SIDE_BY_SIDE = frozenset(
+    (
+        "images",
+        "image",
+        "img",
+        "imgs",
+        "pictures",
+        "photos",
+        "jpg",
+        "jpeg",
+        "captions",
+        "caption",
+        "texts",
+        "text",
+        "txt",
+    )
+)
+ABOUT = re.compile(r"(?:readme|licen[cs]e|notice|changelog|citation|requirements)\b.*", re.IGNORECASE)
 
 
 def load(
@@ -36,28 +62,164 @@ def load(
     encodings: Sequence[str] = FALLBACKS,
     tags_from_text: bool = True,
 ) -> Corpus:
-    """Load every picture below `root` that has a text of the same name, in the order of the names.
+    """Load every picture below `root`, a folder, a zip archive or a list in its folder, that has a text.
 
-    Captions are the list "captions" of x.json, or x.txt, or the field "caption" of x.json; tags are the list "tags" of
-    x.json and, with `tags_from_text`, the words behind # in the captions. A text that is no UTF-8 is reported in
-    `problems` and, with `undecodable="repair"`, read by the first of `encodings` that can (a guess: name the one of
-    your files if you know it), else with U+FFFD in the place of what is unreadable; "drop" leaves its picture out.
+    Found without being told: lists that name pictures (captions.txt, metadata.csv, .jsonl or .parquet, results.csv,
+    any .csv, .tsv, .jsonl or .json of that kind, the JSON of COCO and Karpathy; in the order of the lists), then texts
+    of the same name beside the pictures (in the order of the names), then descriptions inside the pictures (XMP, IPTC).
+    Folders of shards (*.tar) are read as corpus "webdataset". The corpus says in `notes` which of these it took.
 
-    Where root has a folder train, the folders train, val, test and web below it are the splits. Of val and test, those
-    without a folder are drawn from the training pictures, in the shares `val` and `test`, see `draw_splits`. `split`
-    takes all pictures into one split instead.
+    Beside a picture, captions are the list "captions" of x.json, or x.txt and x.caption, or the field "caption" (else
+    "text", "title", "description") of x.json; tags are the list "tags" of x.json and, with `tags_from_text`, the words
+    behind # in the captions. A text that is no UTF-8 is reported in `problems` and, with `undecodable="repair"`, read
+    by the first of `encodings` that can (a guess: name the one of your files if you know it), else with U+FFFD in the
+    place of what is unreadable; "drop" leaves its picture out.
+
+    A column "split" of a list, a list called after a split, or folders train, val, test and web (where there is one
+    called train) are the splits. Of val and test, those that are not there are drawn from the training pictures, in the
+    shares `val` and `test`, see `draw_splits`. `split` takes all pictures into one split instead.
+
+    Raises:
+        ValueError: no picture has a text; the message names the files that were looked at and the columns found.
+        FileNotFoundError: there is no such folder or file.
     """
     check_split(split)
     check_choice("undecodable", undecodable, UNDECODABLE)
-    root = corpus_root("folder", root, "folder")
-    items = Items("folder", root, root)
-    by_folder = split is None and (root / "train").is_dir()
-    add_sidecars(items, Sidecars(root, undecodable, encodings, tags_from_text), None if by_folder else split or "train")
-    if split:
+    source, only = _source(root)
+    items = source.items
+    pictures = [file for file in items.files if _stem(file)[1] in IMAGE_SUFFIXES]
+    if not pictures and any(file.endswith(".tar") for file in items.files):
+        from lib.data.corpora import webdataset
+
+        return webdataset.load(items.root, split, val, test, seed, undecodable, encodings, tags_from_text)
+    how = Sidecars(items.root, undecodable, encodings, tags_from_text)
+    place = _splits_by_folder(pictures) if split is None else None
+    texts_of, others = _pair(pictures, items.files)
+    candidates = [file for file in others if _stem(file)[1] in TABLE_SUFFIXES]
+    if len(candidates) > MOST_LISTS:
+        candidates = [file for file in candidates if _stem(file)[1] not in TEXT_SUFFIXES]
+    entries, _ = read_lists(items, [only] if only else candidates, pictures, source.read, tags_from_text)
+    _add_listed(items, entries, split, place)
+    listed = {file for file, entry in entries.items() if entry.captions or entry.tags}
+    unlisted = [file for file in pictures if file not in listed]
+    if not only:
+        _add_beside(source, unlisted, texts_of, how, place or (lambda file: split or "train"))
+    used = [note for note in items.notes if note.startswith(("layout", "split"))]
+    _tell_the_rest(source, others, used)
+    given = {item.split for item in items.found.values()}
+    published = place is not None or given & {"val", "test"}
+    if split or "train" not in given:
         val = test = 0
-    elif by_folder:
-        val, test = (0 if (root / part).is_dir() else share for part, share in (("val", val), ("test", test)))
-    return corpus_of(items, val, test, seed)
+    elif published:
+        val, test = (0 if part in given else share for part, share in (("val", val), ("test", test)))
+    return corpus_of(items, val, test, seed, source.images() if items.found else None)
+
+
+def _source(root: str | Path | None) -> tuple[Source, str]:
+    """Where the files are, and the one list to read where `root` is a list."""
+    path = Path(root) if root is not None and Path(root).is_file() else None
+    if path is not None and path.suffix.lower() == ".zip":
+        return Zip("folder", path), ""
+    if path is not None and path.suffix.lower() in TABLE_SUFFIXES:
+        source = Folder("folder", path.parent)
+        return source, next(shown for shown, name in source.items.files.items() if name == path.name)
+    if path is not None:
+        raise ValueError(f"corpus folder: {path} is no folder, no .zip and no list ({', '.join(TABLE_SUFFIXES)})")
+    source = Folder("folder", corpus_root("folder", root, "folder"))
+    archives = [file for file in source.items.files if _stem(file)[1] == ".zip"]
+    if len(archives) == 1 and not any(_stem(file)[1] in IMAGE_SUFFIXES for file in source.items.files):
+        return Zip("folder", source.items.root / source.items.files[archives[0]]), ""
+    return source, ""
+
+
+def _splits_by_folder(pictures: Sequence[str]) -> Callable[[str], str | None] | None:
+    """What gives the split of a picture by its first folder; None where no folder is called after training."""
+    base = posixpath.commonpath([posixpath.dirname(file) for file in pictures]) if pictures else ""
+    parts = base.split("/") if base else []
+    inside = next((i for i, part in enumerate(parts) if part in SPLIT_NAMES), len(parts))
+
+    def place(file: str) -> str | None:
+        folders = file.split("/")[:-1]
+        return SPLIT_NAMES.get(folders[inside].lower()) if len(folders) > inside else None
+
+    return place if any(place(file) == "train" for file in pictures) else None
+
+
+def _add_listed(items: Items, entries: dict[str, Entry], split: str | None, place) -> None:
+    ids = _ids(entries)
+    for file, entry in entries.items():
+        if entry.captions or entry.tags:
+            where = split or entry.split or (place and place(file)) or "train"
+            items.add(ids[file], file, entry.where, captions=entry.captions, tags=entry.tags, split=where)
+
+
+def _ids(files: Iterable[str]) -> dict[str, str]:
+    """A picture is called by its name without the suffix, and with it where two have the same."""
+    stems: dict[str, list[str]] = {}
+    for file in files:
+        stems.setdefault(_stem(file)[0], []).append(file)
+    return {file: stem if len(same) == 1 else file for stem, same in stems.items() for file in same}
+
+
+def _add_beside(
+    source: Source, pictures: Sequence[str], texts_of: dict[str, dict[str, str]], how: "Sidecars", place: Callable
+) -> None:
+    """Add pictures whose texts have their name, else those that have texts inside."""
+    items, ways = source.items, {"beside": 0, "inside": 0}
+    for file in pictures:
+        where, split = items.at(items.root / file), place(file)
+        if split is None:
+            items.report(where, f"lies in no folder called {', '.join(dict.fromkeys(SPLIT_NAMES.values()))}; left out")
+            continue
+        beside = texts_of.get(file, {})
+        named = _stem(next(iter(beside.values())))[0] if beside else file
+        texts = _read_texts(source.read, beside, how, items, items.at(items.root / named), picture=file)
+        if texts is not None:
+            ways["beside"] += bool(beside)
+            ways["inside"] += not beside
+            items.add(_stem(file)[0], file, where, captions=texts.captions, tags=texts.tags, split=split)
+    said = {"beside": "texts of the same name beside the pictures", "inside": "descriptions inside the pictures"}
+    items.notes.extend(f"layout: {said[way]} ({count:,})" for way, count in ways.items() if count)
+
+
+def _read_texts(
+    read: Callable[[str], bytes], beside: dict[str, str], how: "Sidecars", items: Items, where: str, picture: str = ""
+) -> "Texts | None":
+    """The texts beside a picture or, where it is alone, in `picture`; None, reported, where there is none to use."""
+    contents = {}
+    for suffix, file in (beside or {"": picture} if picture else beside).items():
+        try:
+            contents[suffix] = read(file)
+        except OSError as error:
+            items.report(items.at(how.folder / file), f"cannot be read ({error.strerror or error}); ignored")
+    return parse_texts(contents, how, items, where, contents.pop("", None))
+
+
+def _tell_the_rest(source: Source, others: Sequence[str], used: Sequence[str]) -> None:
+    """Texts without a picture are problems; other files that were not used are noted."""
+    items = source.items
+    unused = []
+    for file in others:
+        stem, suffix = _stem(file)
+        where = items.at(items.root / file)
+        if any(f" {where} (" in f"{note} (" for note in used):
+            continue
+        about = bool(ABOUT.fullmatch(PurePosixPath(stem).name))
+        if _has_caption(source, file) if suffix == ".json" else suffix in TEXT_SUFFIXES and not about:
+            items.report(where, "text without a picture; left out")
+        else:
+            unused.append(where)
+    if unused:
+        more = f" and {len(unused) - 10:,} more" if len(unused) > 10 else ""
+        items.notes.append(f"not used: {', '.join(unused[:10])}{more}")
+
+
+def _has_caption(source: Source, file: str) -> bool:
+    try:
+        content = parse_json(decode(source.read(file))[0])
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and bool({"caption", "captions", "tags"} & content.keys())
 
 
 def corpus_of(items: Items, val: float, test: float, seed: int, images: Images | None = None) -> Corpus:
@@ -103,73 +265,126 @@ class Texts(NamedTuple):
     tags: list[str]
 
 
-def parse_texts(files: dict[str, bytes], how: Sidecars, items: Items, where: str) -> Texts | None:
-    """Captions and tags out of the contents of ".txt" and ".json"; None, reported, where there is no text to use.
+def parse_texts(
+    files: dict[str, bytes], how: Sidecars, items: Items, where: str, picture: bytes | None = None
+) -> Texts | None:
+    """Captions and tags out of the contents of ".txt", ".caption" and ".json"; None, reported, where there are none.
 
-    `where` is the name that the files of a picture have in common, without the suffix.
+    `where` is the name that the files of a picture have in common, without the suffix. `picture` is looked into where
+    there is no text beside it.
     """
-    captions, tags = [], []
-    if ".txt" in files:
-        text, repair = decode(files[".txt"], how.encodings)
-        if repair:
-            dropped = how.undecodable == "drop"
-            items.report(f"{where}.txt", f"{repair.partition(',')[0]}; left out" if dropped else repair)
-            if dropped:
-                return None
-        captions = [text] if text.strip() else []
+    captions: list[Any] = []
+    tags: list[Any] = []
+    for suffix in (".txt", ".caption"):
+        if suffix in files:
+            text, repair = decode(files[suffix], how.encodings)
+            if repair:
+                dropped = how.undecodable == "drop"
+                items.report(f"{where}{suffix}", f"{repair.partition(',')[0]}; left out" if dropped else repair)
+                if dropped:
+                    return None
+            captions += [text] if text.strip() and text not in captions else []
     if ".json" in files:
-        content = _parse_json(files[".json"], items, where)
-        tags = _strings(content.get("tags"))
-        captions = _strings(content.get("captions")) or captions or _strings([content.get("caption")])
+        found, tags = _parse_json(files[".json"], items, where)
+        content = found.pop("captions", [])
+        captions = content or captions or next(filter(None, found.values()), [])
+    if not files and picture is not None:
+        try:
+            captions, tags = embedded_texts(picture)
+        except OSError as error:
+            items.report(where, f"{error}")
     if not captions and not tags:
         items.report(where, "no text or an empty one; left out")
         return None
-    return Texts(captions, tags + [tag for text in captions if how.tags_from_text for tag in hashtags(text)])
+    words = [tag for text in captions if how.tags_from_text and isinstance(text, str) for tag in hashtags(text)]
+    return Texts(captions, [*tags, *words])
 
 
-def _parse_json(raw: bytes, items: Items, where: str) -> dict:
+def _parse_json(raw: bytes, items: Items, where: str) -> tuple[dict[str, list], list]:
+    """Captions by field and tags of x.json; what is no text is left to `Items.add` to report."""
+    text, repair = decode(raw)
     try:
-        content = json.loads(raw)
-    except ValueError as error:  # also wrong UTF-8
+        content = parse_json(text)
+    except ValueError as error:
         items.report(f"{where}.json", f"no JSON ({type(error).__name__}); ignored")
-        return {}
-    return content if isinstance(content, dict) else {}
+        return {}, []
+    if repair:
+        items.report(f"{where}.json", repair)
+    if isinstance(content, list):
+        content = {"captions": content}
+    if not isinstance(content, dict):
+        items.report(f"{where}.json", f"no JSON object but {type(content).__name__}; ignored")
+        return {}, []
+    fields = [name for form in CAPTION_COLUMNS[:3] for name in content if form.fullmatch(name)]
+    fields = sorted(fields, key=lambda name: name != "captions")
+    tags = [tag for name in content if TAG_COLUMN.fullmatch(name) for tag in _values(content[name], split=True)]
+    return {name: _values(content[name]) for name in fields}, tags
 
 
-def _strings(values: Any) -> list[str]:
-    values = values if isinstance(values, list) else []
-    return [value for value in values if isinstance(value, str) and value.strip()]
+def _values(cell: Any, split: bool = False) -> list:
+    if isinstance(cell, str):
+        return cell.split("," if "," in cell else None) if split else [cell] if cell.strip() else []
+    values = cell if isinstance(cell, list) else [] if cell is None else [cell]
+    return [value for value in values if value is not None and not (isinstance(value, str) and not value.strip())]
 
 
-def add_sidecars(items: Items, how: Sidecars, split: str | None) -> None:
-    """Add the pictures in `items.folder` whose texts lie under the same name in `how.folder`.
-
-    `split` is that of all of them; None where the first folder is called as the split.
-    """
+def add_sidecars(items: Items, how: Sidecars, split: str) -> None:
+    """Add the pictures in `items.folder` whose texts lie under the same name in `how.folder`, all in one split."""
     if items.folder is None:
         raise ValueError(f"corpus {items.name}: there is no folder of pictures to look for texts of")
-    text_files = items.files if how.folder == items.folder else listing(how.folder)
+    text_files = items.files if how.folder == items.folder else items.listing(how.folder)
     texts_of: dict[str, dict[str, str]] = {}
     for file in text_files:
         stem, suffix = _stem(file)
-        if suffix in (".txt", ".json"):
+        if suffix in TEXT_SUFFIXES:
             texts_of.setdefault(stem, {})[suffix] = file
+    stems = set()
     for file in items.files:
         stem, suffix = _stem(file)
+        where = items.at(items.folder / file)
         if suffix not in IMAGE_SUFFIXES:
             continue
-        where = items.at(items.folder / file)
-        place = split or PurePosixPath(file).parts[0]
-        if place not in SPLITS:
-            items.report(where, f"lies in no folder called {', '.join(SPLITS)}; left out")
-            continue
-        sidecars = {suffix: (how.folder / file).read_bytes() for suffix, file in texts_of.get(stem, {}).items()}
-        texts = parse_texts(sidecars, how, items, items.at(how.folder / stem))
+        stems.add(stem)
+
+        def read(name: str) -> bytes:
+            return (how.folder / text_files[name]).read_bytes()
+
+        texts = _read_texts(read, texts_of.get(stem, {}), how, items, items.at(how.folder / stem))
         if texts is not None:
-            items.add(stem, file, where, captions=texts.captions, tags=texts.tags, split=place)
-    stems = {_stem(file)[0] for file in items.files if _stem(file)[1] in IMAGE_SUFFIXES}
-    for stem in texts_of.keys() - stems:
-        items.report(items.at(how.folder / next(iter(texts_of[stem].values()))), "text without a picture; left out")
+            items.add(stem, file, where, captions=texts.captions, tags=texts.tags, split=split)
+    for stem, files in texts_of.items():
+        if stem not in stems:
+            where = items.at(how.folder / next(iter(files.values())))
+            items.report(where, "text without a picture; left out")
+
+
+def _pair(pictures: Sequence[str], files: Iterable[str]) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The texts of each picture by suffix, and all files that are neither picture nor text of one."""
+    by_stem: dict[str, list[str]] = {}
+    by_key: dict[str, list[str]] = {}
+    for picture in pictures:
+        by_stem.setdefault(_stem(picture)[0], []).append(picture)
+        by_key.setdefault(_key(_stem(picture)[0]), []).append(picture)
+    texts_of: dict[str, dict[str, str]] = {}
+    others = []
+    known = set(pictures)
+    for file in files:
+        stem, suffix = _stem(file)
+        if file in known:
+            continue
+        owners = by_stem.get(stem) or ([stem] if stem in known else by_key.get(_key(stem), []))
+        if suffix in TEXT_SUFFIXES and owners:
+            for owner in owners:
+                texts_of.setdefault(owner, {}).setdefault(suffix, file)
+        else:
+            others.append(file)
+    return texts_of, others
+
+
+def _key(stem: str) -> str:
+    """A name without the folders that hold pictures or texts alone."""
+    *folders, name = stem.split("/")
+    return "/".join([*(part for part in folders if part.lower() not in SIDE_BY_SIDE), name])
 
 
 def _stem(file: str) -> tuple[str, str]:

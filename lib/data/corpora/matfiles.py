@@ -58,12 +58,17 @@ def variables(path: Path) -> list[str]:
 
 
 def read_matrix(path: Path, name: str, columns: int) -> np.ndarray:
-    """A variable as (rows, columns) bool; ValueError where it has another number of columns."""
+    """A variable of 0 and 1 as (rows, columns) bool; ValueError where it has other values or another width."""
     with _opened(path) as read:
         matrix = read(name)
     if matrix.ndim != 2 or matrix.shape[1] != columns:
         raise ValueError(f"{path}: {name} is {matrix.shape}, not (pictures, {columns})")
-    return matrix != 0
+    wrong = np.argwhere((matrix != 0) & (matrix != 1)) if matrix.dtype.kind in "biuf" else np.zeros((1, 2), dtype=int)
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        value = f"{matrix[row, column]!s:.40}"
+        raise ValueError(f"{path}: {name} has {value} in row {row + 1}, column {column + 1}, and not only 0 and 1")
+    return matrix == 1
 
 
 def read_names(path: Path, name: str) -> list[str]:

@@ -4,6 +4,7 @@
 2017) and its successors use. Neither comes with a split: val and test are drawn here by a hash of id and seed.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
@@ -45,11 +46,20 @@ def load(
     label_names, labels_of = _read_annotations(annotations, labels, items)
     for path in sorted(tag_folder.glob("tags*.txt"), key=_number):
         number = _number(path)
+        if number < 0:
+            items.report(items.at(path), "has no number in its name; left out")
+            continue
         tags = [line for _, line in items.lines(path)]
         image = f"im{number}.jpg"
         items.add(
             image, image, items.at(path), tags=[tag for tag in tags if tag.strip()], labels=labels_of.get(number, [])
         )
+    for number in sorted(labels_of):
+        if f"im{number}.jpg" not in items.found:
+            items.report(items.at(annotations), f"label of photo {number}, which is not in the corpus; ignored")
+    for image in items.files:
+        if re.fullmatch(r"im\d+\.jpg", image) and image not in items.found:
+            items.report(items.at(photo_folder / image), "photo without a file of tags; left out")
     corpus = items.corpus(
         label_names=label_names, licence=LICENCE, source="https://press.liacs.nl/mirflickr/", attribution=ATTRIBUTION
     )
@@ -58,7 +68,7 @@ def load(
 
 def _number(path: Path) -> int:
     digits = "".join(filter(str.isdecimal, path.stem))
-    return int(digits) if digits else -1
+    return int(digits) if digits and len(digits) < 10 else -1
 
 
 def _read_annotations(folder: Path, which: str, items: Items) -> tuple[list[str], dict[int, list[int]]]:
@@ -69,7 +79,7 @@ def _read_annotations(folder: Path, which: str, items: Items) -> tuple[list[str]
     for column, name in enumerate(names):
         path = folder / f"{name}.txt"
         for row, line in items.lines(path):
-            if line.strip().isdecimal():
+            if line.strip().isdecimal() and len(line.strip()) < 10:
                 labels_of.setdefault(int(line), []).append(column)
             elif line.strip():
                 items.report(items.at(path, row), "no photo number; ignored")

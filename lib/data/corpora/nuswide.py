@@ -27,7 +27,13 @@ def load(
     root = corpus_root(name, root, name, "NUS-WIDE")
     items = Items(name, root, find(name, root, "Flickr", "images", hint=PHOTOS_HINT) if photos else None)
     lists = {part: _image_list(root, part, items) for part in ("", "Train", "Test")}
-    split_of = {image: split for part, split in (("Train", "train"), ("Test", "test")) for image in lists[part]}
+    for part in ("Train", "Test"):
+        if not lists[part]:
+            items.report(f"{part}Imagelist.txt", "lists no photo; there is none of this split")
+        for image in lists[part]:
+            if image not in lists[""]:
+                items.report(f"{part}Imagelist.txt", f"image {image!r} is not in Imagelist.txt; left out")
+    split_of = dict.fromkeys(lists["Test"], "test") | dict.fromkeys(lists["Train"], "train")
     names, labels = _read_labels(root, lists, items)
     if concepts < len(names):  # a stable sort: equal counts keep the order of the list
         chosen = np.sort(np.argsort(-labels.sum(0), kind="stable")[:concepts])
@@ -35,7 +41,9 @@ def load(
     tag_lists = (_tags_1k if tags == "1k" else _tags_all)(root, lists[""], items)
     path = find(name, root, "ImageList/Imagelist.txt", "Imagelist.txt")
     for row, (image, words) in enumerate(zip(lists[""], tag_lists, strict=True)):
-        if image not in split_of:
+        if image in lists["Train"] and image in lists["Test"]:
+            items.report(items.at(path, row + 1), f"image {image!r} is in the train and the test list; left out")
+        elif image not in split_of:
             items.report(
                 items.at(path, row + 1), f"image {image!r} is in neither the train nor the test list; left out"
             )

@@ -1,29 +1,45 @@
 """What the adapters share: finding published files, reading damaged texts, collecting items and what is wrong."""
 
+import codecs
 import gzip
 import hashlib
 import io
 import json
 import os
 import re
+import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from lib.base.files import data_dir
+from lib.base.letters import LETTER_OR_DIGIT
 from lib.data.corpus import SPLITS, Corpus
 from lib.data.images import ImageFiles, ImageSequence
 from lib.data.obtain.registry import read_entry
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 # Tried in this order where a text is no UTF-8. Which one is right is a guess: GB18030 refuses an accented letter of a
 # Western encoding before a space or at the end, and takes it for half a Chinese character before another letter;
 # cp1252 takes nearly everything, so it comes last. Every repair is reported with the encoding.
 FALLBACKS = ("gb18030", "cp1252")
-HASHTAG = re.compile(r"(?<!&)#(\w+)")  # not the number in the HTML entity &#39;
+# The order matters: the mark of UTF-32 begins with that of UTF-16.
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_LINK = r"(?:https?:|ftp:|www\.)\S*"
+MARK_BEGINS = {mark[:1] for mark in BYTE_ORDER_MARKS}
+# Neither in a link (#comments) nor glued to a word (a#b), nor the number in &#39;; a number alone is no tag. The first
+# alternative takes links away before a tag is looked for in them.
+HASHTAG = re.compile(rf"{_LINK}|(?<![\w&/])[#＃](?=[_\d]*[^\W\d_])((?:_|{LETTER_OR_DIGIT})+)", re.IGNORECASE)
+WEB_PAGE = re.compile(r"\s*<(?:!doctype\s+html|html|head|body|\?xml)\b", re.IGNORECASE)
 
 
 # ------------------------------------------------------------------------------------------------------ finding files
@@ -57,33 +73,127 @@ def how_to_get(name: str) -> str:
     return f"To get it: {read_entry(name).obtain}"
 
 
-def listing(folder: Path) -> dict[str, None]:
-    """All files below a folder as "sub/name.jpg", sorted; links to folders are not followed."""
-    found, todo = [], [("", folder)]
-    while todo:
-        prefix, current = todo.pop()
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append((f"{prefix}{entry.name}/", Path(entry.path)))
-                elif entry.is_file():
-                    found.append(prefix + entry.name)
-    return dict.fromkeys(sorted(found))
+def listing(folder: Path, report: Callable[[str, str], None] | None = None) -> dict[str, str]:
+    """All files below a folder, sorted: "sub/name.jpg" as it can be read and compared -> as the disk has it.
+
+    The two differ where a name is no UTF-8 or its accents are not composed (NFC). Linked folders are followed, each
+    folder once. `report` gets the place and the reason of what cannot be listed.
+    """
+    report = report or (lambda where, what: None)
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    todo, links = [""], list[str]()
+    while todo or links:  # links last, so that a folder has its own name where it has one
+        prefix = todo.pop() if todo else links.pop(0)
+        try:
+            about = os.stat(folder / prefix)
+            if (about.st_dev, about.st_ino) in seen:
+                report(readable(prefix.rstrip("/")), "is a link to a folder that is read already; not followed")
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            with os.scandir(folder / prefix) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    name = f"{prefix}{entry.name}"
+                    if entry.is_dir():
+                        (links if entry.is_symlink() else todo).append(f"{name}/")
+                    elif entry.is_file():
+                        found.append(name)
+                    else:
+                        report(readable(name), "is a link to nothing, or no file; left out")
+        except OSError as error:
+            report(readable(prefix.rstrip("/")) or ".", f"cannot be listed ({error.strerror}); left out")
+    names: dict[str, str] = {}
+    for name in sorted(found):
+        shown = readable(name)
+        if shown in names:
+            report(shown, "there are two files of this name; the second is left out")
+        names.setdefault(shown, name)
+    return dict(sorted(names.items()))
+
+
+def readable(name: str) -> str:
+    """A file name that can be printed and compared: NFC, and a name that is no UTF-8 read as cp1252."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Python keeps such bytes as lone surrogates
+        try:
+            name = decode(os.fsencode(name), ("cp1252",))[0]
+        except UnicodeEncodeError:
+            name = name.encode("utf-8", "replace").decode()
+    return unicodedata.normalize("NFC", name)
 
 
 # -------------------------------------------------------------------------------------------------------------- texts
 def decode(raw: bytes, fallbacks: Sequence[str] = FALLBACKS) -> tuple[str, str]:
-    """The text, and what had to be done to read it: empty for UTF-8."""
+    """The text, and what had to be done to read it: empty for UTF-8, and for what a byte order mark announces.
+
+    A text in UTF-8 that is damaged (a letter cut off at its end, or a few broken places among more whole letters) keeps
+    its encoding; any other is read by the first of `fallbacks` that can. NUL bytes are in no text: it comes out empty.
+    """
+    marked = None
+    if raw[:1] in MARK_BEGINS:
+        marked = next((encoding for mark, encoding in BYTE_ORDER_MARKS.items() if raw.startswith(mark)), None)
+    encoding = marked or _wide(raw) or "utf-8"
     try:
-        return raw.decode("utf-8-sig"), ""
+        text, repair = raw.decode(encoding), "" if marked or encoding == "utf-8" else f"no UTF-8, read as {encoding}"
     except UnicodeDecodeError as error:
-        wrong = f"no UTF-8 (byte {error.start})"
-    for encoding in fallbacks:
-        try:
-            return raw.decode(encoding), f"{wrong}, read as {encoding}"
-        except UnicodeDecodeError:
-            continue
-    return raw.decode("utf-8", errors="replace"), f"{wrong}, unreadable bytes replaced by U+FFFD"
+        text, repair = _repaired(raw, encoding, error, () if marked else fallbacks)
+    return ("", "NUL bytes: no text; left out") if "\0" in text else (text, repair)
+
+
+def _wide(raw: bytes) -> str | None:
+    """UTF-16 without a mark: letters of Europe have a NUL in every second byte."""
+    if len(raw) < 4 or len(raw) % 2 or b"\0" not in raw:
+        return None
+    for encoding, zeros, letters in (("utf-16-le", raw[1::2], raw[::2]), ("utf-16-be", raw[::2], raw[1::2])):
+        if zeros.count(0) > 0.8 * len(zeros) and 0 not in letters:
+            return encoding
+    return None
+
+
+def _repaired(raw: bytes, encoding: str, error: UnicodeDecodeError, fallbacks: Sequence[str]) -> tuple[str, str]:
+    name = encoding.removesuffix("-sig").upper()
+    wrong = f"no {name} (byte {error.start})"
+    replaced = raw.decode(encoding, errors="replace")
+    if name == "UTF-8":
+        broken = replaced.count("\ufffd") - raw.count("\ufffd".encode())
+        whole = sum(character > "\x7f" for character in replaced) - broken
+        # One byte alone may as well be an accented letter of a Western encoding.
+        if error.reason == "unexpected end of data" and (whole or len(raw) - error.start > 1):
+            return replaced[:-1], f"{wrong}, the last letter is cut off; left out"
+        for fallback in fallbacks:
+            try:
+                text = raw.decode(fallback)
+            except UnicodeDecodeError:
+                continue
+            # An encoding of one byte a letter takes anything; one of several refuses most of what is not its own, but
+            # two letters of it now and then make one of UTF-8.
+            if whole < (4 * broken if len(text) < len(raw) else max(broken, 1)):
+                return text, f"{wrong}, read as {fallback}"
+    return replaced, f"{wrong}, unreadable bytes replaced by U+FFFD"
+
+
+def not_a_text(value: Any) -> str:
+    """Why something cannot be the caption or tag of a picture; empty where it can."""
+    if not isinstance(value, str):
+        return f"is no text but {type(value).__name__}"
+    if WEB_PAGE.match(value):
+        return "is a web page, no text"
+    if "\0" in value:
+        return "has NUL in it: no text"
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return f"has half a character (a lone surrogate, place {error.start + 1})"
+    return ""
+
+
+def parse_json(raw: bytes | str) -> Any:
+    """What a JSON text says; ValueError where it is none, also where it is nested deeper than Python can follow."""
+    try:
+        return json.loads(raw)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def clean(text: str) -> str:
@@ -92,8 +202,10 @@ def clean(text: str) -> str:
 
 
 def hashtags(text: str) -> list[str]:
-    """The words behind # in order, each once, as they are written: "#NYC #nyc &#39;" -> ["NYC", "nyc"]."""
-    return list(dict.fromkeys(HASHTAG.findall(text)))
+    """The words behind # in order, each once, as they are written: "#NYC #nyc #1 &#39;" -> ["NYC", "nyc"]."""
+    if "#" not in text and "＃" not in text:
+        return []
+    return list(dict.fromkeys(filter(None, HASHTAG.findall(text))))
 
 
 # -------------------------------------------------------------------------------------------------------------- items
@@ -134,18 +246,23 @@ class Items:
     """Items of a corpus as they are found, in order, and everything that is wrong in its files.
 
     Problems name files below `root` (so that they can be shown without the paths of a machine). `folder` holds the
-    pictures and is listed once; None where the pictures are no files of their own.
+    pictures and is listed once; None where the pictures are no files of their own. `notes` say how it was read.
     """
 
     def __init__(self, name: str, root: Path, folder: Path | None = None):
         self.name, self.root, self.folder = name, root, folder
-        self.files = {} if folder is None else listing(folder)
         self.found: dict[str, Item] = {}
         self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.files = {} if folder is None else self.listing(folder)
+
+    def listing(self, folder: Path) -> dict[str, str]:
+        """`listing` of a folder below the root; what cannot be listed is reported."""
+        return listing(folder, lambda where, what: self.report(self.at(folder / where), what))
 
     def at(self, path: Path, row: int | None = None) -> str:
         """How a problem names a file below the root and a row in it (from 1)."""
-        return f"{path.relative_to(self.root).as_posix()}{'' if row is None else f', row {row}'}"
+        return f"{readable(path.relative_to(self.root).as_posix())}{'' if row is None else f', row {row}'}"
 
     def report(self, where: str, what: str) -> None:
         """Note what is wrong at a place that `at` has named."""
@@ -153,26 +270,43 @@ class Items:
 
     def has_photo(self, image: str) -> bool:
         """Whether this picture is there, as far as there is a picture folder."""
-        return self.folder is None or image in self.files
+        return self.folder is None or readable(image) in self.files
+
+    def text(self, path: Path, fallbacks: Sequence[str] = FALLBACKS) -> str:
+        """The text of a whole file, also gzipped; what was done to read it is reported."""
+        text, repair = decode(self._content(path), fallbacks)
+        if repair:
+            self.report(self.at(path), repair)
+        return text
 
     def lines(self, path: Path, fallbacks: Sequence[str] = FALLBACKS) -> Iterator[tuple[int, str]]:
         """Row (from 1) and text of each line of a text file, also gzipped; repaired lines are reported."""
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            try:
-                content = gzip.decompress(content)
-            except (OSError, EOFError, zlib.error) as error:
-                raise ValueError(f"corpus {self.name}: {path} cannot be unpacked ({error}); fetch it again") from error
+        content = self._content(path)
+        if content.startswith(tuple(BYTE_ORDER_MARKS)) or _wide(content[: 1024 & ~1]):
+            yield from enumerate(self.text(path, fallbacks).splitlines(), 1)
+            return
         for row, raw in enumerate(io.BytesIO(content), 1):
             text, repair = decode(raw, fallbacks)
             if repair:
                 self.report(self.at(path, row), repair)
             yield row, text.rstrip("\r\n")
 
+    def _content(self, path: Path) -> bytes:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"corpus {self.name}: {path} cannot be read ({error.strerror})") from error
+        if path.suffix != ".gz":
+            return content
+        try:
+            return gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"corpus {self.name}: {path} cannot be unpacked ({error}); fetch it again") from error
+
     def json(self, path: Path, *fields: str) -> Any:
         """The content of a JSON file; ValueError with its name where it is none or lacks one of these fields."""
         try:
-            content = json.loads(path.read_bytes())
+            content = parse_json(self._content(path))
         except ValueError as error:
             raise ValueError(f"corpus {self.name}: {path} is no JSON ({error}); fetch it again") from error
         lacking = [
@@ -183,19 +317,33 @@ class Items:
         return content
 
     def add(self, image_id: str, image: Any, where: str, *, captions=(), tags=(), split="train", labels=()) -> bool:
-        """Take an item in unless its id is there already or its picture is missing, which is reported; says which."""
+        """Take an item in unless its id is there already or its picture is missing, which is reported; says which.
+
+        Texts that are none (see `not_a_text`) are left out and reported.
+        """
         if image_id in self.found:
             self.report(where, f"image {image_id!r} is there twice; the second is left out")
-        elif not self.has_photo(image):
+            return False
+        if self.folder is not None and not self.has_photo(image):
             self.report(where, f"image {image_id!r} has no file {self.at(self.folder / image)}; left out")
-        else:
-            captions, tags = [clean(text) for text in captions], [clean(tag) for tag in tags]
-            if not all(captions):
-                self.report(where, f"image {image_id!r} has {captions.count('')} empty captions; they are left out")
-            tags = list(dict.fromkeys(filter(None, tags)))
-            self.found[image_id] = Item(image, list(filter(None, captions)), tags, split, labels)
-            return True
-        return False
+            return False
+        if self.folder is not None:
+            image = self.files[readable(image)]
+        captions, tags = self._usable(captions, image_id, "caption", where), self._usable(tags, image_id, "tag", where)
+        captions, tags = [clean(text) for text in captions], [clean(tag) for tag in tags]
+        if not all(captions):
+            self.report(where, f"image {image_id!r} has {captions.count('')} empty captions; they are left out")
+        tags = list(dict.fromkeys(filter(None, tags)))
+        self.found[image_id] = Item(image, list(filter(None, captions)), tags, split, labels)
+        return True
+
+    def _usable(self, texts: Iterable[Any], image_id: str, kind: str, where: str) -> list[str]:
+        why = [(text, not_a_text(text)) for text in texts]
+        for text, reason in why:
+            if reason:
+                shown = repr(text)[:40].encode("ascii", "backslashreplace").decode()
+                self.report(where, f"{kind} {shown} of image {image_id!r} {reason}; left out")
+        return [text for text, reason in why if not reason]
 
     def corpus(self, *, licence: str, source: str, attribution: str, images=None, label_names=()) -> Corpus:
         """The corpus of what was found; `images` where the pictures are no files in `folder`.
@@ -203,9 +351,14 @@ class Items:
         Raises ValueError with the first problems where nothing is left.
         """
         if not self.found:
-            shown = "\n".join(self.problems[:10])
-            raise ValueError(f"corpus {self.name}: nothing could be read; {len(self.problems)} problems:\n{shown}")
+            if not self.problems:
+                self.report(".", f"no picture ({', '.join(IMAGE_SUFFIXES)}) among {len(self.files):,} files")
+            shown = "\n".join([*self.notes, *self.problems[:10]])
+            raise ValueError(
+                f"corpus {self.name}: {self.root}: nothing could be read; {len(self.problems)} problems:\n{shown}"
+            )
         items = list(self.found.values())
+        self._note_unused_pictures()
         if images is None and self.folder is not None:
             images = ImageFiles([self.folder / item.image for item in items])
         elif images is None:
@@ -226,7 +379,15 @@ class Items:
             source=source,
             attribution=attribution,
             problems=tuple(self.problems),
+            notes=tuple(self.notes),
         )
+
+    def _note_unused_pictures(self) -> None:
+        used = {item.image for item in self.found.values() if isinstance(item.image, str)}
+        pictures = (shown for shown, name in self.files.items() if name not in used)
+        unused = [shown for shown in pictures if shown.lower().endswith(IMAGE_SUFFIXES)]
+        if unused:
+            self.notes.append(f"{len(unused):,} pictures are not in the corpus, the first: {', '.join(unused[:5])}")
 
 
 # -------------------------------------------------------------------------------------------------------------- splits

@@ -7,19 +7,22 @@ place in the shard when it is asked for. So names like ../x or links can do no h
 import hashlib
 import io
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from PIL import Image
 
-from lib.data.corpora.folder import UNDECODABLE, Sidecars, corpus_of, parse_texts
-from lib.data.corpora.reading import FALLBACKS, IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root
+from lib.data.corpora.folder import TEXT_SUFFIXES, UNDECODABLE, Sidecars, corpus_of, parse_texts
+from lib.data.corpora.reading import FALLBACKS, IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root, readable
+from lib.data.corpora.sources import LARGEST
 from lib.data.corpus import Corpus
 from lib.data.decoder import decode
 from lib.data.images import ImageSequence
 
 BLOCK = tarfile.BLOCKSIZE
+USED = (*IMAGE_SUFFIXES, *TEXT_SUFFIXES)
 
 
 def load(
@@ -50,6 +53,7 @@ def load(
     items = Items("webdataset", root)
     for shard in shards:
         _add_shard(shard, items, Sidecars(root, undecodable, encodings, tags_from_text), split or "train")
+    items.notes.append(f"layout: {len(shards):,} WebDataset shards")
     images = TarImages([item.image for item in items.found.values()])
     return corpus_of(items, 0 if split else val, 0 if split else test, seed, images)
 
@@ -106,7 +110,7 @@ def members(shard: Path, items: Items) -> Iterator[Member]:
                 end = info.offset_data + (-(-info.size // BLOCK) * BLOCK if info.isreg() else 0)
                 why = _refused(info, total)
                 if why:
-                    items.report(f"{items.at(shard)}: {info.name}", f"{why}; left out")
+                    items.report(f"{items.at(shard)}: {readable(info.name)}", f"{why}; left out")
                 elif info.isreg():
                     yield Member(shard, info.name, info.offset_data, info.size)
     except (tarfile.TarError, EOFError, ValueError) as error:
@@ -135,25 +139,42 @@ def _refused(info: tarfile.TarInfo, total: int) -> str:
 def _add_shard(shard: Path, items: Items, how: Sidecars, split: str) -> None:
     pictures: dict[str, Member] = {}
     texts: dict[str, dict[str, bytes]] = {}
+    unused: Counter[str] = Counter()
     prefix = shard.relative_to(items.root).with_suffix("").as_posix()
-    for member in members(shard, items):
-        folder, _, base = member.name.rpartition("/")
-        stem, _, suffix = base.partition(".")  # WebDataset: the key ends at the first dot
-        key, suffix = f"{folder}/{stem}" if folder else stem, f".{suffix.lower()}"
-        where = f"{items.at(shard)}: {member.name}"
+    found = list(members(shard, items))
+    keys = {_key_of(member.name)[0] for member in found if _key_of(member.name)[1] in IMAGE_SUFFIXES}
+    for member in found:
+        key, suffix = _key_of(member.name)
+        if suffix not in USED and key not in keys:  # my.photo.jpg: a dot in the name, and not another part of "my"
+            key, suffix = member.name.rpartition(".")[0], PurePosixPath(member.name).suffix.lower()
+        key = readable(key)
+        where = f"{items.at(shard)}: {readable(member.name)}"
         if suffix in IMAGE_SUFFIXES and key in pictures:
             items.report(where, f"key {key!r} has a picture already; the second is left out")
         elif suffix in IMAGE_SUFFIXES:
             pictures[key] = member
-        elif suffix in (".txt", ".json"):
-            if suffix in texts.setdefault(key, {}):
-                items.report(where, "is there twice; the second is left out")
-            else:
-                texts[key][suffix] = member.read()
+        elif suffix not in TEXT_SUFFIXES:
+            unused[suffix] += 1
+        elif suffix in texts.setdefault(key, {}):
+            items.report(where, "is there twice; the second is left out")
+        elif member.size > LARGEST:
+            items.report(where, f"a text of {member.size:,} bytes; left out")
+        else:
+            texts[key][suffix] = member.read()
     for key, picture in sorted(pictures.items()):  # downloaders write them as they come
         where = f"{items.at(shard)}: {key}"
-        found = parse_texts(texts.pop(key, {}), how, items, where)
-        if found is not None:
-            items.add(f"{prefix}/{key}", picture, where, captions=found.captions, tags=found.tags, split=split)
+        said = parse_texts(texts.pop(key, {}), how, items, where)
+        if said is not None:
+            items.add(f"{prefix}/{key}", picture, where, captions=said.captions, tags=said.tags, split=split)
     for key in texts:
         items.report(f"{items.at(shard)}: {key}", "text without a picture; left out")
+    if unused:
+        shown = ", ".join(f"{count:,} x {suffix or 'no suffix'}" for suffix, count in sorted(unused.items()))
+        items.notes.append(f"{items.at(shard)}: not used: {shown}")
+
+
+def _key_of(name: str) -> tuple[str, str]:
+    """Key and suffix as WebDataset parts them, at the first dot of the base name."""
+    folder, _, base = name.rpartition("/")
+    stem, dot, suffix = base.partition(".")
+    return (f"{folder}/{stem}" if folder else stem), f"{dot}{suffix.lower()}"

@@ -36,9 +36,9 @@ def load(
     names = [line.partition(" ")[2].strip() for _, line in items.lines(find(name, info, "synsets.txt")) if line.strip()]
     synsets = min(synsets, len(names))
     for engine in ("google", "flickr") if engines == "all" else (engines,):
-        _add_training(root, info, engine, items, synsets, query_as_tag)
+        _add_training(root, info, engine, items, synsets, len(names), query_as_tag)
     if validation:
-        _add_validation(root, info, items, synsets, photos)
+        _add_validation(root, info, items, synsets, len(names), photos)
     return items.corpus(
         label_names=_unique(names)[:synsets],
         licence="non-commercial research; the pictures belong to their owners",
@@ -68,7 +68,9 @@ def _pairs(path: Path, items: Items) -> Iterator[tuple[int, str, int]]:
             yield row, "", -1
 
 
-def _add_training(root: Path, info: Path, engine: str, items: Items, synsets: int, query_as_tag: bool) -> None:
+def _add_training(
+    root: Path, info: Path, engine: str, items: Items, synsets: int, total: int, query_as_tag: bool
+) -> None:
     """train_filelist says which label a picture has, and the same row of train_meta_list where its record is."""
     files = find(items.name, info, f"train_filelist_{engine}.txt")
     records = find(items.name, info, f"train_meta_list_{engine}.txt")
@@ -76,7 +78,10 @@ def _add_training(root: Path, info: Path, engine: str, items: Items, synsets: in
     if query_as_tag:
         for _, line in items.lines(find(items.name, info, f"queries_{engine}.txt")):
             number, _, words = line.strip().partition(" ")
-            queries[f"q{int(number):04d}"] = words
+            if number.isdecimal():
+                queries[f"q{int(number):04d}"] = words
+            elif line.strip():
+                items.report(f"queries_{engine}.txt", f"no line `number words`: {line[:40]!r}; left out")
     listed, meta = list(_pairs(files, items)), list(_pairs(records, items))
     if len(listed) != len(meta):
         raise ValueError(
@@ -85,7 +90,10 @@ def _add_training(root: Path, info: Path, engine: str, items: Items, synsets: in
         )
     opened: tuple[str, list] = ("", [])  # the rows of a file follow each other, and all files would not fit in memory
     for (row, image, label), (_, file, place) in zip(listed, meta, strict=True):
-        if not image or not 0 <= label < synsets:
+        if not image or synsets <= label < total:
+            continue  # reported, or not asked for
+        if label >= total:
+            items.report(items.at(files, row), f"image {image!r} has label {label} of {total}; left out")
             continue
         if file and file != opened[0]:
             opened = (file, _records(root, file, items))
@@ -94,10 +102,12 @@ def _add_training(root: Path, info: Path, engine: str, items: Items, synsets: in
             items.report(where, f"image {image!r} has no record {place} in {file or 'the meta list'}; left out")
             continue
         record = opened[1][place - 1]
-        captions = [text for key in ("title", "description") if isinstance(text := record.get(key), str)]
-        tags = [tag for tag in record.get("tags") or [] if isinstance(tag, str)]
-        tags += [query for query in [queries.get(PurePosixPath(image).parts[-2])] if query]
-        items.add(image, image, where, captions=[c for c in captions if c.strip()], tags=tags, labels=[label])
+        captions = [text for key in ("title", "description") if (text := record.get(key)) not in (None, "")]
+        captions = [text for text in captions if not isinstance(text, str) or text.strip()]
+        tags = record.get("tags") or []
+        tags = tags.split() if isinstance(tags, str) else tags if isinstance(tags, list) else [tags]
+        query = queries.get(PurePosixPath(image).parent.name)
+        items.add(image, image, where, captions=captions, tags=[*tags, *([query] if query else [])], labels=[label])
 
 
 def _records(root: Path, file: str, items: Items) -> list:
@@ -110,16 +120,22 @@ def _records(root: Path, file: str, items: Items) -> list:
     try:
         content = items.json(path)
     except ValueError as error:
-        items.report(items.at(path), f"{error}; its pictures are left out")
+        why = str(error).partition(f"{path} ")[2]  # problems show no path of this machine
+        items.report(items.at(path), f"{why}; its pictures are left out")
         return []
-    return content if isinstance(content, list) else []
+    if not isinstance(content, list):
+        items.report(items.at(path), f"no list of records but {type(content).__name__}; its pictures are left out")
+        return []
+    return content
 
 
-def _add_validation(root: Path, info: Path, items: Items, synsets: int, photos: bool) -> None:
+def _add_validation(root: Path, info: Path, items: Items, synsets: int, total: int, photos: bool) -> None:
     files = find(items.name, info, "val_filelist.txt")
     folder = "val_images_256"
     if photos:
         folder = find(items.name, root, folder, "val_images", hint="validation=False does without.").name
     for row, image, label in _pairs(files, items):
-        if image and 0 <= label < synsets:
+        if label >= total:
+            items.report(items.at(files, row), f"image {image!r} has label {label} of {total}; left out")
+        elif image and label < synsets:
             items.add(f"val/{image}", f"{folder}/{image}", items.at(files, row), split="val", labels=[label])

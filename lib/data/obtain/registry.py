@@ -8,6 +8,7 @@ from typing import Any
 
 from lib.base.files import data_dir
 from lib.base.strict_yaml import read_yaml
+from lib.data.corpus import SPLITS, Corpus
 
 REGISTRY = Path(__file__).with_name("registry.yaml")
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz")
@@ -79,6 +80,17 @@ def read_entry(name: str, path: Path = REGISTRY) -> Entry:
     if name not in registry:
         raise ValueError(f"no corpus {name!r} in {path}; it has: {', '.join(sorted(registry))}")
     return registry[name]
+
+
+def wrong_counts(entry: Entry, corpus: Corpus) -> list[str]:
+    """Where a corpus has not the numbers of its entry."""
+    has = {"images": len(corpus), "captions": sum(map(len, corpus.captions)), "labels": len(corpus.label_names)}
+    has |= {split: int((corpus.split == split).sum()) for split in SPLITS}
+    return [
+        f"{has[what]:,} {what}, not the {number:,} of the registry"
+        for what, number in (entry.counts or {}).items()
+        if has[what] != number
+    ]
 
 
 def _entry(name: str, values: Any, where: str) -> Entry:
