@@ -11,7 +11,8 @@ from typing import Protocol
 from PIL import Image
 
 from lib.data.corpora.reading import Items, readable
-from lib.data.images import Images, ImageSequence, open_image
+from lib.data.decoder import decode
+from lib.data.images import Images, ImageSequence
 
 LARGEST = 1 << 28  # bytes of a text in an archive, which may claim less than it unpacks to
 DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError, ValueError)
@@ -100,7 +101,7 @@ class ZipImages(ImageSequence):
 
     def open(self, row: int) -> Image.Image:
         """The image of a row in RGB; OSError with its name and the archive where it is none."""
-        return open_image(io.BytesIO(self._content(row)), f"image {row}: {self.names[row]} in {self.path}")
+        return decode(io.BytesIO(self._content(row)), f"image {row}: {self.names[row]} in {self.path}")
 
     def _content(self, row: int) -> bytes:
         return read_member(self.path, self.names[row], LARGEST)
