@@ -10,7 +10,7 @@ import webbrowser
 
 from lib.data import CORPORA, load
 from lib.search.engine import Engine
-from lib.search.server import EVERYWHERE, Server, known_hosts, listen
+from lib.search.server import EVERYWHERE, EXAMPLES, Server, answer, known_hosts, listen
 
 PREFERRED = 8192  # open files, where the system allows so many: each visitor holds up to six
 
@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _allow_many_files()
         engine = Engine.of(load(options.corpus, options.root), say=lambda text: print(text, flush=True))
-        engine.encode(["warm up"])  # reads the sentence encoder now, not for the first visitor
+        for example in EXAMPLES:  # reads the sentence encoder now, not for the first visitor
+            answer(engine, example, 18)
         hosts = known_hosts(options.host)
         server = Server(engine, sockets, hosts)
         here = "localhost" if options.host in EVERYWHERE else options.host

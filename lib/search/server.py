@@ -9,9 +9,11 @@ import asyncio
 import base64
 import hashlib
 import io
+import json
 import logging
 import re
 import socket
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,9 +37,13 @@ REFUSED_AT = 1 << 20  # bytes of headers from which on a connection is closed wi
 SILENT = 20.0  # seconds without a request, with half of one, or without reading an answer
 BACKLOG = 1024  # connections that may wait to be accepted; a class opens six for each visitor
 BATCH, WAITING = 32, 2000  # queries answered together; queries that may wait
-PICTURES = 4096  # pictures that are kept as they were sent
+ANSWERS, PICTURES = 500, 4096  # answers and pictures that are kept as they were sent
 LOCAL = ("localhost", "127.0.0.1", "[::1]")  # what this machine calls itself; no foreign name can be one of them
 EVERYWHERE = ("", "0.0.0.0", "::")
+
+# Seconds after which a thread that computes is asked to let another one go on. Searches give up their turn many times,
+# to faiss and numpy, and would wait Python's 5 ms each time behind a loop that is busy with a class.
+SWITCH = 0.0002
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +130,12 @@ class Server:
 
     def serve_forever(self) -> None:
         """Answer requests until `shutdown` is called."""
-        asyncio.run(self._serve())
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)
+        try:
+            asyncio.run(self._serve())
+        finally:
+            sys.setswitchinterval(before)
 
     def shutdown(self) -> None:
         """End `serve_forever`, and close the sockets."""
@@ -135,7 +146,9 @@ class Server:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         routes = [(r"/", _Page), (r"/about", _About), (r"/search", _Search), (r"/picture/(\d{1,9})", _Picture)]
         # The access log would say every request; what went wrong is said by the handlers.
-        application = Application(routes, default_handler_class=_Nothing, log_function=lambda handler: None, server=self)
+        application = Application(
+            routes, default_handler_class=_Nothing, log_function=lambda handler: None, server=self
+        )
         http = HTTPServer(
             application,
             max_header_size=REFUSED_AT,
@@ -167,14 +180,18 @@ class _Searches:
     def __init__(self, engine: Engine):
         self.engine, self.thread = engine, ThreadPoolExecutor(1, "search")
         self.waiting: list[tuple[tuple, asyncio.Future]] = []
+        self.known: OrderedDict[tuple, bytes] = OrderedDict()  # a class asks the same again
         self.work: asyncio.Task | None = None
 
-    async def answer(self, query: str, k: int, split: str) -> dict:
-        """As the function `answer`; OverflowError where too many wait already."""
+    async def answer(self, *asked) -> bytes:
+        """What the function `answer` gives for (query, k, split), as JSON; OverflowError where too many wait."""
+        if asked in self.known:
+            self.known.move_to_end(asked)
+            return self.known[asked]
         if len(self.waiting) >= WAITING:
             raise OverflowError("too many searches at once; try again in a moment")
         future = asyncio.get_running_loop().create_future()
-        self.waiting.append(((query, k, split), future))
+        self.waiting.append((asked, future))
         if self.work is None or self.work.done():
             self.work = asyncio.create_task(self._work())
         return await future
@@ -182,33 +199,37 @@ class _Searches:
     async def _work(self) -> None:
         while self.waiting:
             batch, self.waiting = self.waiting[:BATCH], self.waiting[BATCH:]
-            asked = [asked for asked, _ in batch]
-            answers = await asyncio.get_running_loop().run_in_executor(self.thread, self._answers, asked)
-            for (_, future), reply in zip(batch, answers, strict=True):
+            different = list(dict.fromkeys(asked for asked, _ in batch))
+            replies = await asyncio.get_running_loop().run_in_executor(self.thread, self._answers, different)
+            for asked, future in batch:
+                reply = replies[asked]
                 if future.done():
                     continue  # the visitor left
                 if isinstance(reply, Exception):
                     future.set_exception(reply)
                 else:
                     future.set_result(reply)
+                    self.known[asked] = reply
+            while len(self.known) > ANSWERS:
+                self.known.popitem(last=False)
 
-    def _answers(self, asked: list[tuple]) -> list[dict | Exception]:
+    def _answers(self, questions: list[tuple]) -> dict[tuple, bytes | Exception]:
         texts: set[str] = set()
-        for query, _, _ in asked:
+        for query, _, _ in questions:
             try:
                 texts |= {term.text for term in read_query(query) if not term.picture}
             except ValueError:
                 continue  # is told below, to the one who typed it
-        replies: list[dict | Exception] = []
+        replies: dict[tuple, bytes | Exception] = {}
         try:
             self.engine.remember(sorted(texts))
         except Exception as error:
-            return [error] * len(asked)
-        for one in asked:
+            return dict.fromkeys(questions, error)
+        for asked in questions:
             try:
-                replies.append(answer(self.engine, *one))
+                replies[asked] = json.dumps(answer(self.engine, *asked)).encode()
             except Exception as error:
-                replies.append(error)
+                replies[asked] = error
         return replies
 
 
@@ -216,7 +237,7 @@ class _Pictures:
     """Pictures as JPEG files, made when they are first asked for and kept, the least asked for given up first."""
 
     def __init__(self, engine: Engine):
-        self.images, self.threads = engine.corpus.images, ThreadPoolExecutor(2, "picture")
+        self.images, self.threads = engine.corpus.images, ThreadPoolExecutor(1, "picture")
         self.made: OrderedDict[int, asyncio.Future] = OrderedDict()
 
     async def jpeg(self, row: int) -> bytes:
@@ -288,7 +309,9 @@ class _Handler(RequestHandler):
             self.set_header("Content-Type", kind)
         self.set_header("Cache-Control", caching)
         try:
-            await asyncio.wait_for(self.finish(content), SILENT)
+            sent = self.finish(content)
+            if not sent.done():  # the system's buffer took not all of it
+                await asyncio.wait_for(sent, SILENT)
         except StreamClosedError:
             log.debug("a visitor left before the answer was there")
         except TimeoutError:
