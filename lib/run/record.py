@@ -17,7 +17,7 @@ from typing import Any
 
 import nbformat
 
-from lib.base.files import ROOT, write_text
+from lib.base.files import ROOT, atomic_path, write_text
 from lib.report import provenance
 from lib.report.rows import read_metrics
 from lib.run import notebook, read_result, stale
@@ -67,7 +67,8 @@ def _record_one(path: Path, run: Path, results: Path) -> str | None:
     write_text(target, json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
     if recorded is not None:
         if (picture := run / "picture.png").exists():  # of the default profile alone: its pictures may be shown
-            shutil.copyfile(picture, target.with_suffix(".png"))
+            with atomic_path(target.with_suffix(".png")) as temporary:
+                shutil.copyfile(picture, temporary)
         write_text(path, recorded)
     return None
 

@@ -9,8 +9,9 @@ import sys
 import webbrowser
 
 from lib.data import CORPORA, load
+from lib.search.answers import answer
 from lib.search.engine import Engine
-from lib.search.server import EVERYWHERE, EXAMPLES, Server, answer, known_hosts, listen
+from lib.search.server import EVERYWHERE, EXAMPLES, Server, known_hosts, listen
 
 PREFERRED = 8192  # open files, where the system allows so many: each visitor holds up to six
 

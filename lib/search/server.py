@@ -8,15 +8,11 @@ open pictures.
 import asyncio
 import base64
 import hashlib
-import io
-import json
 import logging
 import re
 import socket
 import sys
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +21,15 @@ from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, stream_request_body
 
-from lib.search.engine import Engine, Hit
-from lib.search.query import Term, parse
+from lib.search.answers import Pictures, Searches
+from lib.search.engine import Engine
 
 PAGE = Path(__file__).with_name("page.html")
-SIDE = 300  # pixels of a picture, for sharp screens
 EXAMPLES = ("wild animal", "red + heart", "water:2 + animal", "red + circle - face", "something to eat in summer")
-LONGEST, CONCEPTS, MOST = 1000, 32, 1000  # of a query: characters, concepts, results
 ADDRESS, HEADERS = 8192, 16384  # bytes of a request's address and of all its headers that are read
 REFUSED_AT = 1 << 20  # bytes of headers from which on a connection is closed without an answer
 SILENT = 20.0  # seconds without a request, with half of one, or without reading an answer
 BACKLOG = 1024  # connections that may wait to be accepted; a class opens six for each visitor
-BATCH, WAITING = 32, 2000  # queries answered together; queries that may wait
-ANSWERS, PICTURES = 500, 4096  # answers and pictures that are kept as they were sent
 LOCAL = ("localhost", "127.0.0.1", "[::1]")  # what this machine calls itself; no foreign name can be one of them
 EVERYWHERE = ("", "0.0.0.0", "::")
 
@@ -46,45 +38,6 @@ EVERYWHERE = ("", "0.0.0.0", "::")
 SWITCH = 0.0002
 
 log = logging.getLogger(__name__)
-
-
-def answer(engine: Engine, query: str, k: int, split: str = "") -> dict:
-    """What the page shows for a query: {"terms": ..., "hits": ...}; at most k pictures, of one split or (empty) of all.
-
-    Raises ValueError (QueryError for the query) with a message for the person who typed.
-    """
-    terms = read_query(query)
-    among = engine.corpus.split == split if split else None
-    if among is not None and not among.any():
-        raise ValueError(f"there are no pictures of the split {split[:40]!r}")
-    named = {term.text for term in terms if term.picture}
-    there = len(engine.corpus) if among is None else int(among.sum())
-    if not 1 <= k <= MOST:
-        raise ValueError(f"the number of results must be from 1 to {MOST}, not {k}")
-    hits = engine.search(terms, max(1, min(k, there - len(named))), among)
-    return {"terms": [_term(engine, term) for term in terms], "hits": [_hit(hit) for hit in hits]}
-
-
-def read_query(query: str) -> list[Term]:
-    """The concepts of a query that a visitor typed; ValueError for one so long that others would wait for it."""
-    if len(query) > LONGEST:
-        raise ValueError(f"a query has at most {LONGEST:,} characters, this one has {len(query):,}")
-    terms = parse(query)
-    if len(terms) > CONCEPTS:
-        raise ValueError(f"a query has at most {CONCEPTS} concepts, this one has {len(terms)}")
-    return terms
-
-
-def _term(engine: Engine, term: Term) -> dict:
-    if not term.picture:
-        return {"name": term.text, "weight": term.weight, "row": None}
-    row = engine.index.row(term.text)
-    return {"name": engine.hit(row, 1.0).name, "weight": term.weight, "row": row}
-
-
-def _hit(hit: Hit) -> dict:
-    term = str(Term(hit.id, picture=True)).removeprefix("+ ")  # as it is typed
-    return {"row": hit.row, "name": hit.name, "split": hit.split, "score": hit.score, "term": term}
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
@@ -118,7 +71,7 @@ class Server:
         """
         self.sockets, self.hosts = list(sockets), frozenset(hosts)
         self.port: int = self.sockets[0].getsockname()[1]
-        self.searches, self.pictures = _Searches(engine), _Pictures(engine)
+        self.searches, self.pictures = Searches(engine), Pictures(engine)
         self.about = {
             "splits": [name for name in ("train", "val", "test", "web") if (engine.corpus.split == name).any()],
             "examples": EXAMPLES,
@@ -174,92 +127,6 @@ def _content_policy(page: str) -> str:
     )
 
 
-class _Searches:
-    """Answers queries in one thread (the sentence encoder is not made for several), all that wait together."""
-
-    def __init__(self, engine: Engine):
-        self.engine, self.thread = engine, ThreadPoolExecutor(1, "search")
-        self.waiting: list[tuple[tuple, asyncio.Future]] = []
-        self.known: OrderedDict[tuple, bytes] = OrderedDict()  # a class asks the same again
-        self.work: asyncio.Task | None = None
-
-    async def answer(self, *asked) -> bytes:
-        """What the function `answer` gives for (query, k, split), as JSON; OverflowError where too many wait."""
-        if asked in self.known:
-            self.known.move_to_end(asked)
-            return self.known[asked]
-        if len(self.waiting) >= WAITING:
-            raise OverflowError("too many searches at once; try again in a moment")
-        future = asyncio.get_running_loop().create_future()
-        self.waiting.append((asked, future))
-        if self.work is None or self.work.done():
-            self.work = asyncio.create_task(self._work())
-        return await future
-
-    async def _work(self) -> None:
-        while self.waiting:
-            batch, self.waiting = self.waiting[:BATCH], self.waiting[BATCH:]
-            different = list(dict.fromkeys(asked for asked, _ in batch))
-            replies = await asyncio.get_running_loop().run_in_executor(self.thread, self._answers, different)
-            for asked, future in batch:
-                reply = replies[asked]
-                if future.done():
-                    continue  # the visitor left
-                if isinstance(reply, Exception):
-                    future.set_exception(reply)
-                else:
-                    future.set_result(reply)
-                    self.known[asked] = reply
-            while len(self.known) > ANSWERS:
-                self.known.popitem(last=False)
-
-    def _answers(self, questions: list[tuple]) -> dict[tuple, bytes | Exception]:
-        texts: set[str] = set()
-        for query, _, _ in questions:
-            try:
-                texts |= {term.text for term in read_query(query) if not term.picture}
-            except ValueError:
-                continue  # is told below, to the one who typed it
-        replies: dict[tuple, bytes | Exception] = {}
-        try:
-            self.engine.remember(sorted(texts))
-        except Exception as error:
-            return dict.fromkeys(questions, error)
-        for asked in questions:
-            try:
-                replies[asked] = json.dumps(answer(self.engine, *asked)).encode()
-            except Exception as error:
-                replies[asked] = error
-        return replies
-
-
-class _Pictures:
-    """Pictures as JPEG files, made when they are first asked for and kept, the least asked for given up first."""
-
-    def __init__(self, engine: Engine):
-        self.images, self.threads = engine.corpus.images, ThreadPoolExecutor(1, "picture")
-        self.made: OrderedDict[int, asyncio.Future] = OrderedDict()
-
-    async def jpeg(self, row: int) -> bytes:
-        """The picture of a row; whatever its file raises where it cannot be opened."""
-        if row not in self.made:
-            self.made[row] = asyncio.get_running_loop().run_in_executor(self.threads, self._make, row)
-        self.made.move_to_end(row)
-        if len(self.made) > PICTURES:
-            self.made.popitem(last=False)
-        try:
-            return await asyncio.shield(self.made[row])  # others may wait for it, too
-        except Exception:
-            self.made.pop(row, None)  # the file may be mended meanwhile
-            raise
-
-    def _make(self, row: int) -> bytes:
-        image, stored = self.images[row].convert("RGB"), io.BytesIO()
-        image.thumbnail((SIDE, SIDE))
-        image.save(stored, "jpeg", quality=90)
-        return stored.getvalue()
-
-
 @stream_request_body  # so that a request with a body is answered before the body is there
 class _Handler(RequestHandler):
     server: Server
@@ -312,6 +179,7 @@ class _Handler(RequestHandler):
             sent = self.finish(content)
             if not sent.done():  # the system's buffer took not all of it
                 await asyncio.wait_for(sent, SILENT)
+            sent.result()
         except StreamClosedError:
             log.debug("a visitor left before the answer was there")
         except TimeoutError:

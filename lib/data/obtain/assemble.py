@@ -140,7 +140,7 @@ def tool(say: Callable[[str], Any] = print) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             _call([sys.executable, "-m", "venv", str(folder)])
             _call([str(programs / "python"), "-m", "pip", "install", "--quiet", *REQUIREMENTS])
-            (folder / ".ready").touch()
+            write_text(folder / ".ready", VERSION)
     return programs / "img2dataset"
 
 
