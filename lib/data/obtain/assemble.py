@@ -68,7 +68,8 @@ def assemble(
     `captions` and `tags` are columns of the list (see `read_list`). Pictures are scaled down until their shorter side
     has `size` pixels, never up. `timeout` is how many seconds a server may be silent. A second call goes on where the
     first was interrupted. A picture has at most 20 MB and comes within a minute; only with `allow_private` may it come
-    from this machine or a network inside, wherever a redirect or a name leads. `failed.jsonl` names every address that failed and why, with its texts, and is itself a list.
+    from this machine or a network inside, wherever a redirect or a name leads. `failed.jsonl` names every address that
+    failed and why, with its texts, and is itself a list.
 
     Raises ValueError where `out` was begun with another list or size, or where a proxy is set, AssemblyError where
     img2dataset cannot be run.
@@ -78,8 +79,8 @@ def assemble(
     proxies = {kind: at for kind, at in urllib.request.getproxies().items() if kind in ("http", "https", "all")}
     if proxies and not allow_private:
         raise ValueError(
-            f"a proxy is set ({', '.join(sorted(proxies))}): what it connects to cannot be checked. Where the list is of "
-            "people you trust, use --allow-private"
+            f"a proxy is set ({', '.join(sorted(proxies))}): what it connects to cannot be checked. Where the list is "
+            "of people you trust, use --allow-private"
         )
 
     listed, unusable = read_list(urls, captions, tags)

@@ -149,7 +149,11 @@ class _Transfer:
             wait = 0.0
             try:
                 return self._request()
-            except (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            except (
+                requests.TooManyRedirects,
+                requests.exceptions.InvalidURL,
+                requests.exceptions.InvalidSchema,
+            ) as error:
                 raise DownloadError(str(error)) from error
             except _Again as error:
                 reason, wait = error, error.wait
@@ -237,7 +241,9 @@ class _Transfer:
             date = email.utils.parsedate_tz(asked)
             wait = email.utils.mktime_tz(date) - time.time() if date else 0.0
         if wait > LONGEST_WAIT:
-            raise DownloadError(f"the server answers {answer.status_code} {answer.reason} and asks to come back in {wait:,.0f} s")
+            raise DownloadError(
+                f"the server answers {answer.status_code} {answer.reason} and asks to come back in {wait:,.0f} s"
+            )
         return max(0.0, wait)
 
     def _size_in(self, answer: "requests.Response") -> int | None:

@@ -72,7 +72,9 @@ def _get_file(file: RemoteFile, root: Path, progress: bool) -> str:
         if not target.exists():
             if not file.urls:
                 size = "" if file.bytes is None else f" ({file.bytes:,} bytes)"
-                raise DownloadError(f"{file.name}{size} has to be put into {target.parent} by hand; then run this again")
+                raise DownloadError(
+                    f"{file.name}{size} has to be put into {target.parent} by hand; then run this again"
+                )
             known = {"sha256": download(wanted, target, progress=progress), "stamp": _stamp(target)}
             done = "downloaded, "
         elif file.unpack or known.get("stamp") != _stamp(target):  # what is unpacked is read again in any case
@@ -83,7 +85,9 @@ def _get_file(file: RemoteFile, root: Path, progress: bool) -> str:
     except DownloadError as error:
         if first is None or first not in str(error):
             raise
-        raise DownloadError(f"{error}; registered at first use, in {root / RECORD}: delete that if it is new") from error
+        raise DownloadError(
+            f"{error}; registered at first use, in {root / RECORD}: delete that if it is new"
+        ) from error
     verified = "verified" if wanted.sha256 or file.md5 else "its checksum kept, as none is registered to verify it by"
     if file.unpack:
         # Without the checksum: an archive that cannot be unpacked is none to trust.
