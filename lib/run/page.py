@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib.base.files import write_text
 from lib.report.rows import read_metrics
-from lib.run.notebook import read
+from lib.run.notebook import code_cells, read
 from lib.run.result import changed_since, read_result
 
 HEADLINES = 4  # rows of metrics.json shown in the table; the others unfold
@@ -45,8 +45,12 @@ def export_html(path: Path, target: Path, title: str) -> None:
     """Writes the executed notebook at `path` as one HTML file with its pictures in it."""
     from nbconvert import HTMLExporter
 
+    nb = read(path)
+    for output in (output for cell in code_cells(nb) for output in cell.outputs):
+        if "text/html" in output.get("data", {}):  # a $ in a caption is text: formulas are in Markdown alone
+            output.data["text/html"] = f'<div class="tex2jax_ignore">{"".join(output.data["text/html"])}</div>'
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # it warns of every picture without alternative text
-    body, _ = HTMLExporter(embed_images=True).from_notebook_node(read(path), resources={"metadata": {"name": title}})
+    body, _ = HTMLExporter(embed_images=True).from_notebook_node(nb, resources={"metadata": {"name": title}})
     write_text(target, body)
 
 
