@@ -34,7 +34,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 class _Client(PapermillNotebookClient):
     """Keeps outputs up to a limit: what prints without an end would fill memory and the notebook instead of the run."""
 
-    cut: Callable[[Any], None]
+    cut: Callable[..., None]
     size = 0
 
     def process_message(self, msg, cell, cell_index):
@@ -45,9 +45,10 @@ class _Client(PapermillNotebookClient):
             if before > LARGEST:
                 return None
             if self.size > LARGEST:
-                type(self).cut(cell)
-                msg = {**msg, "msg_type": "stream", "content": {"name": "stdout", "text": f"\n[{CUT}]\n"}}
-                msg["header"] = {**msg["header"], "msg_type": "stream"}
+                self.cut()
+                kept = content.get("text", "")[: LARGEST - before]  # one message may hold many prints
+                msg = {**msg, "msg_type": "stream", "header": {**msg["header"], "msg_type": "stream"}}
+                msg["content"] = {"name": content.get("name", "stdout"), "text": f"{kept}\n[{CUT}]\n"}
         return super().process_message(msg, cell, cell_index)
 
 
@@ -81,7 +82,7 @@ def main() -> int:
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    _Client.cut = lambda cell: say({"note": f"{CUT} (code cell {running['cell']})"})
+    _Client.cut = staticmethod(lambda: say({"note": f"{CUT} (code cell {running['cell']})"}))
     papermill_engines.register("limited", _Engine)
     total = len(code_cells(read(request["notebook"])))
     running: dict[str, Any] = {
