@@ -143,7 +143,7 @@ class Index:
         """Write `vectors.faiss` and `index.json` (ids, settings, checksum) into a folder; no reader sees half of one.
 
         Returns the SHA-256 of both by name, with which `load` tells whether they are the ones that were written.
-        Raises TypeError for ids that JSON does not keep: they must be texts or integers.
+        Raises TypeError for ids that JSON does not keep (they must be texts or integers), OSError where the disk is full.
         """
         import faiss
 
@@ -153,7 +153,10 @@ class Index:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / "vectors.faiss") as path:
-            faiss.write_index(self._faiss, str(path))
+            try:
+                faiss.write_index(self._faiss, str(path))
+            except RuntimeError as error:  # faiss has no other kind, also for a full disk
+                raise OSError(f"{folder / 'vectors.faiss'} could not be written: {error}") from error
             checksum = _checksum(path)
         content = {"probes": self.probes, "sha256": checksum, "ids": self.ids}
         with atomic_path(folder / "index.json") as path:
