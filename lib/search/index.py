@@ -143,7 +143,7 @@ class Index:
         """Write `vectors.faiss` and `index.json` (ids, settings, checksum) into a folder; no reader sees half of one.
 
         Returns the SHA-256 of both by name, with which `load` tells whether they are the ones that were written.
-        Raises TypeError for ids that JSON does not keep (they must be texts or integers), OSError where the disk is full.
+        Raises TypeError for ids that JSON does not keep (they must be texts or integers), OSError for a full disk.
         """
         import faiss
 
