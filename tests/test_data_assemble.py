@@ -80,6 +80,7 @@ def test_a_list_becomes_a_corpus_and_every_failure_is_told(server, tmp_path, cap
     urls = write(tmp_path, {"urls.csv": "caption,url,words\n" + "\n".join(rows).replace(";", " ")}) / "urls.csv"
     out = tmp_path / "out"
     command = ["assemble", str(urls), "--out", str(out), "--tags", "words", "--size", "256", "--timeout", "2"]
+    command += ["--allow-private"]
     assert main(command) == 0
 
     table = capsys.readouterr().out
@@ -119,18 +120,33 @@ def test_a_list_becomes_a_corpus_and_every_failure_is_told(server, tmp_path, cap
 
 
 @pytest.mark.slow
+def test_a_strangers_list_fetches_nothing_from_inside(server, tmp_path, capsys):
+    urls = write(tmp_path, {"u.txt": f"{server.address}/good-0.jpg a\nhttp://169.254.169.254/latest/1.jpg b"}) / "u.txt"
+    assert main(["assemble", str(urls), "--out", str(tmp_path / "out")]) == 1
+    table = capsys.readouterr().out
+    assert "refused               2  100.0%  an address inside a network, or more than 20 MB" in table
+    assert server.asked == []
+
+
+def test_a_proxy_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    with pytest.raises(ValueError, match=r"a proxy is set \(http\).*--allow-private"):
+        assemble(write(tmp_path, {"u.txt": "http://a.org/1 x"}) / "u.txt", tmp_path / "out")
+
+
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(server, tmp_path, monkeypatch):
     monkeypatch.setattr("lib.data.obtain.assemble.SHARD", 2)
     urls = (
         write(tmp_path, {"u.txt": "\n".join(f"{server.address}/good-{i}.jpg picture {i}" for i in range(6))}) / "u.txt"
     )
     out = tmp_path / "out"
-    assert assemble(urls, out) == {"good": 6}
+    assert assemble(urls, out, allow_private=True) == {"good": 6}
     whole = load("webdataset", out).fingerprint()
     (out / "00001_stats.json").unlink()
     (out / "00001.tar").write_bytes((out / "00001.tar").read_bytes()[:700])
     del server.asked[:]
-    assert assemble(urls, out) == {"good": 6}
+    assert assemble(urls, out, allow_private=True) == {"good": 6}
     assert sorted(path for path, _ in server.asked) == ["/good-2.jpg", "/good-3.jpg"]
     assert load("webdataset", out).fingerprint() == whole
 

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lib.data.obtain.download import CHUNK, DownloadError, download, verify
+from lib.data.obtain.download import DownloadError, download, verify
 from lib.data.obtain.registry import RemoteFile
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -121,6 +121,55 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
 
+    def two_hours(self):
+        self.reply(b"later", status=429, headers={"Retry-After": "7200"})
+
+    def until_a_date(self):
+        self.reply(b"later", status=503, headers={"Retry-After": "Fri, 31 Dec 2100 23:59:59 GMT"})
+
+    def a_second(self):
+        if len(self.server.log) == 1:
+            self.reply(b"later", status=429, headers={"Retry-After": "1"})
+        else:
+            self.good()
+
+    def always_busy(self):
+        self.reply(b"later", status=503)
+
+    def no_ranges_and_breaks(self):
+        """Everything from the start each time, and never the end; not even at the same place."""
+        self.close_connection = True
+        self.reply(CONTENT[: 400_000 + 1000 * (len(self.server.log) % 3)], declared=len(CONTENT))
+
+    def endless(self):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for _ in range(10_000):
+            self.wfile.write(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+
+    def crawls(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        while not self.server.release.wait(0.05):
+            self.wfile.write(b"x")
+            self.wfile.flush()
+
+    def wanders(self):
+        """A redirect to itself, without an end."""
+        self.reply(b"", status=302, headers={"Location": self.path})
+
+    def astray(self):
+        self.reply(b"", status=302, headers={"Location": "file:///etc/passwd"})
+
+    def always_confused(self):
+        """Answers every Range with another one, and everything else rightly."""
+        if self.headers.get("Range"):
+            self.reply(CONTENT, status=206, headers={"Content-Range": f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}"})
+        else:
+            self.good()
+
     def compressed(self):
         """Some servers declare a .gz file as an encoding of what is inside; the file is wanted as it is."""
         self.reply(CONTENT, headers={"Content-Encoding": "gzip"})
@@ -176,7 +225,7 @@ def test_slow_but_steady_server_is_waited_for(fetch):
 
 @pytest.mark.parametrize(
     ("behaviour", "timeout", "there"),
-    [("breaks_once", 5, 400_000), ("stalls_once", 0.3, 300_000 // CHUNK * CHUNK)],
+    [("breaks_once", 5, 400_000), ("stalls_once", 0.3, 300_000)],
 )
 def test_broken_connection_is_taken_up_where_it_broke(fetch, server, behaviour, timeout, there):
     assert fetch(behaviour, timeout=timeout).read_bytes() == CONTENT
@@ -307,3 +356,68 @@ def test_verify(tmp_path):
     assert verify(path, RemoteFile(name="a", md5=md5), progress=False) == SHA256
     with pytest.raises(DownloadError, match=f"a has MD5 {md5}, not the registered {'0' * 32}"):
         verify(path, RemoteFile(name="a", md5="0" * 32), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message", "requests"),
+    [
+        ("two_hours", "the server answers 429 Too Many Requests and asks to come back in 7,200 s", 1),
+        ("until_a_date", "the server answers 503 Service Unavailable and asks to come back in ", 1),
+        ("always_busy", "the server answers 503 Service Unavailable (5 attempts)", 5),
+        ("no_ranges_and_breaks", "5 attempts", None),
+        ("endless", "more than the 1,048,576 bytes that the file should have came", 1),
+        ("crawls", "the server sends only ", 1),
+        ("wanders", "Exceeded 30 redirects", 31),
+        ("astray", "No connection adapters were found", 1),
+    ],
+)
+def test_a_server_that_never_gives_the_file_is_given_up(fetch, server, monkeypatch, behaviour, message, requests):
+    monkeypatch.setattr("lib.data.obtain.download.WINDOW", 0.5)
+    started = time.monotonic()
+    size = len(CONTENT) if behaviour == "endless" else None
+    with pytest.raises(DownloadError) as caught:
+        fetch(behaviour, bytes=size)
+    assert message in str(caught.value)
+    assert time.monotonic() - started < 15
+    assert len(server.log) == (requests or len(server.log))
+    assert len(server.log) <= 31
+    assert fetch(behaviour, "good", bytes=size).read_bytes() == CONTENT  # and the next mirror is tried
+
+
+def test_a_short_wait_is_kept_and_shown(fetch, server, capsys, tmp_path):
+    started = time.monotonic()
+    file = RemoteFile(name="a.zip", urls=(f"http://127.0.0.1:{server.server_port}/a_second/a.zip",), sha256=SHA256)
+    download(file, tmp_path / "a.zip")
+    assert time.monotonic() - started >= 1
+    assert "a.zip: the server answers 429 Too Many Requests; again in 1 s (1 of 5 attempts)" in capsys.readouterr().out
+
+
+def test_an_endless_body_is_stopped_before_the_disk_is_full(fetch, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 50 << 20})())
+    with pytest.raises(DownloadError, match="raw is all but full, and more are to come"):
+        fetch("endless", sha256=None)
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", "null", '{"url": 3}', "\0\0\0"])
+def test_a_damaged_note_of_the_origin_is_none(fetch, server, note):
+    fetch.folder.mkdir()
+    fetch.folder.joinpath("a.zip.part").write_bytes(b"whatever")
+    fetch.folder.joinpath("a.zip.part.json").write_text(note)
+    assert fetch("good", sha256=None).read_bytes() == CONTENT
+
+
+def test_a_wrong_range_leaves_the_bytes_to_the_next_mirror(fetch, server):
+    fetch.folder.mkdir()
+    fetch.folder.joinpath("a.zip.part").write_bytes(CONTENT[:1000])
+    assert fetch("always_confused", "good").read_bytes() == CONTENT
+    assert [(who, asked) for who, asked, _ in server.log] == [
+        ("always_confused", "bytes=1000-"),
+        ("good", "bytes=1000-"),
+    ]
+
+
+def test_a_wrong_range_of_the_only_mirror_is_not_asked_for_again(fetch, server):
+    fetch.folder.mkdir()
+    fetch.folder.joinpath("a.zip.part").write_bytes(CONTENT[:1000])
+    assert fetch("always_confused").read_bytes() == CONTENT
+    assert [asked for _, asked, _ in server.log] == ["bytes=1000-", None]

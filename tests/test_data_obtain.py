@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import threading
 import zipfile
 from functools import partial
@@ -199,8 +200,39 @@ def test_only_by_hand(entry, root):
     assert run(entry(files=(), layout=()), root) == ["toy: ask us"]
 
 
-def test_damaged_record_is_named(entry, root):
+def test_an_archive_without_a_registered_checksum_gets_one_at_first_use(entry, root, server):
+    wanted = entry(digests={"photos.zip": None, "more.zip": None, "text.tsv": None})
+    assert run(wanted, root)[0].endswith(
+        "its checksum kept, as none is registered to verify it by, unpacked; it may be deleted"
+    )
+    (root / "photos" / "1.jpg").unlink()
+    other = zipped(photos__1=b"eno")
+    assert len(other) == len(PHOTOS)
+    stamp = (root / "photos.zip").stat()
+    (root / "photos.zip").write_bytes(other)
+    os.utime(root / "photos.zip", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # only its content tells
+    with pytest.raises(NotObtained, match=r"photos\.zip has SHA-256 .*registered at first use, in .*\.get\.json"):
+        run(wanted, root)
+    assert not (root / "photos" / "1.jpg").exists()
+    (root / "photos.zip").unlink()  # the right one from the server again
+    run(wanted, root)
+    assert (root / "photos" / "1.jpg").read_bytes() == b"one"
+
+
+def test_a_damaged_archive_is_not_what_later_ones_are_compared_with(entry, root):
     root.mkdir(parents=True)
-    (root / RECORD).write_text("{", encoding="utf-8")
+    (root / "photos.zip").write_bytes(PHOTOS[:-30] + bytes(30))
+    wanted = entry(digests={"photos.zip": None})
+    with pytest.raises(NotObtained, match=r"photos\.zip is damaged .*delete it and fetch it again"):
+        run(wanted, root)
+    (root / "photos.zip").unlink()
+    run(wanted, root)
+    assert (root / "photos" / "1.jpg").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"photos.zip": 3}'])
+def test_damaged_record_is_named(entry, root, content):
+    root.mkdir(parents=True)
+    (root / RECORD).write_text(content, encoding="utf-8")
     with pytest.raises(NotObtained, match=r"\.get\.json is damaged .*delete it"):
         run(entry(), root)

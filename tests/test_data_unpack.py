@@ -1,11 +1,14 @@
 """Archives: what is unpacked, what is refused, and that a refused one leaves nothing behind."""
 
+import errno
 import gzip
 import io
+import shutil
 import stat
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 
 from lib.data.obtain.unpack import UnsafeArchive, unpack
@@ -55,10 +58,11 @@ def archives(tmp_path, files=FILES):
         make_tar(tmp_path / "a.tar.gz", files, kind=":gz"),
         make_tar(tmp_path / "a.tgz", files, kind=":gz"),
         make_tar(tmp_path / "a.tar.xz", files, kind=":xz"),
+        make_tar(tmp_path / "a.tar.bz2", files, kind=":bz2"),
     ]
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_content_comes_out_and_joins_what_is_there(tmp_path, target, number):
     (target / "photos").mkdir()
     (target / "photos" / "0.jpg").write_bytes(b"mine")
@@ -137,7 +141,7 @@ def test_links_in_zip_are_refused(tmp_path, target):
         unpack(tmp_path / "a.zip", target, progress=False)
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_truncated_archive_leaves_what_was_there(tmp_path, target, number):
     path = archives(tmp_path)[number]
     content = path.read_bytes()
@@ -155,6 +159,55 @@ def test_flipped_bytes_are_noticed(tmp_path, target):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.zip is damaged"):
         unpack(path, target, progress=False)
+
+
+@pytest.mark.parametrize("number", [0, 2, 3, 4, 5])
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, target, number):
+    """In each kind with a checksum of its own; 100 places each, over the whole file."""
+    noise = np.random.default_rng(0)
+    path = archives(tmp_path, {"a.bin": noise.bytes(3000), "b/c.txt": b"text" * 500, "d.bin": noise.bytes(700)})[number]
+    content = path.read_bytes()
+    unpack(path, target, progress=False)
+    whole, noticed = files_in(target), 0
+    for place in noise.integers(0, 8 * len(content), 100):
+        shutil.rmtree(target)
+        target.mkdir()
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        try:
+            unpack(path, target, progress=False)
+        except ValueError:
+            noticed += 1
+            assert files_in(target) == {}
+        else:
+            assert files_in(target) == whole  # the date of an entry, a comment
+    assert noticed > 50
+
+
+def test_a_tar_that_is_damaged_behind_its_first_file_is_not_taken_for_a_short_one(tmp_path, target):
+    path = make_tar(tmp_path / "a.tar", {"1.txt": b"one", "2.txt": b"two", "3.txt": b"three"})
+    content = path.read_bytes()
+    for damaged in (
+        content[:1024] + b"x" + content[1025:],  # the name in the second head
+        content[:2048],  # ends behind the second file
+        content[:1536],
+        content + b"more",
+        content.rstrip(b"\0") + bytes(-len(content.rstrip(b"\0")) % 512),  # without the two blocks that end it
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"a\.tar is damaged"):
+            unpack(path, target, progress=False)
+        assert files_in(target) == {}
+
+
+def test_a_full_disk_is_not_the_fault_of_the_archive(tmp_path, target, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lib.data.obtain.unpack._unzip", full)
+    with pytest.raises(OSError, match="No space left"):
+        unpack(make_zip(tmp_path / "a.zip", FILES), target, progress=False)
 
 
 def test_web_page_is_no_archive(tmp_path, target):

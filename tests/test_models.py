@@ -254,3 +254,27 @@ def test_gru_states_match_torch_on_unpadded_sentences():
 def test_gru_refuses_pretrained_vectors_of_another_shape():
     with pytest.raises(ValueError, match=r"\(3, 4\)"):
         GRUEncoder(10, 4, pretrained=torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("images", "texts", "message"),
+    [
+        (torch.randn(1, 4), torch.randn(1, 4), "at least two pairs, got 1"),
+        (torch.randn(0, 4), torch.randn(0, 4), "at least two pairs, got 0"),
+        (torch.ones(9, 4), torch.randn(9, 4), "all 9 image features are equal"),
+        (torch.randn(9, 4), torch.zeros(9, 4), "all 9 text features are equal"),
+        (torch.randn(9, 4), torch.full((9, 4), torch.nan), "the text features have a number that is not finite"),
+        (torch.randn(3, 4), torch.randn(3, 4), "dim 3 exceeds"),
+    ],
+)
+def test_cca_says_what_it_cannot_learn_from(images, texts, message):
+    with pytest.raises(ValueError, match=message):
+        CCA(3).fit(images, texts)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_cca_learns_from_few_pairs_in_many_dimensions(count):
+    torch.manual_seed(0)
+    images, texts = torch.randn(count, 30), torch.randn(count, 20)
+    similarity = CCA(1, ridge=1.0, power=1.0).fit(images, texts)(images, texts)
+    assert torch.isfinite(similarity).all()

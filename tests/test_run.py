@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import nbformat
@@ -15,7 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lib.report import rows as metrics
-from lib.run import ProfileError, notebook, page, read_result, run_notebooks, runner, task
+from lib.run import ProfileError, notebook, page, read_result, result, run_notebooks, runner, surroundings, task
 from lib.run.profile import misfit, parameters_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +24,9 @@ rows = [metrics.row("toy", "none", "test", "epochs", [epochs, epochs + 2], note=
 metrics.write_metrics(f"{out_dir}/metrics.json", rows, notebook="toy", protocol="none", device="cpu")
 """
 INCOMPLETE = 'import json; json.dump({"complete": False}, open(f"{out_dir}/metrics.json", "w"))'
+LEAVES = """import subprocess
+left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+open(f"{out_dir}/left", "w").write(str(left.pid))"""
 TOYS = {
     "01_passes": ["assert os.path.samefile('.', notebooks)", "os.write(1, b'{\"failure\": 1}\\n');", WRITE],
     "02_raises": [WRITE, "def fail():\n    raise RuntimeError('no <such> thing')", "fail()"],
@@ -33,6 +35,8 @@ TOYS = {
     "05_exits": [WRITE, "sys.exit(0)", "print('not reached')"],
     "06_missing": ["print('no numbers')"],
     "07_incomplete": [INCOMPLETE],
+    "09_prints_much": ["for _ in range(300): print('x' * 100_000)", WRITE],
+    "10_leaves_processes": [LEAVES, WRITE],
     "08_reads_others": ["assert os.listdir(f'{runs_dir}/01_passes')", WRITE],
 }
 
@@ -80,11 +84,13 @@ def toys(tmp_path_factory):
 @pytest.mark.notebooks
 def test_a_notebook_that_passes(toys):
     results, out = toys
-    assert [name for name, result in results.items() if result.passed] == ["01_passes", "08_reads_others"]
+    assert [name for name, result in results.items() if result.passed] == [
+        "01_passes", "09_prints_much", "10_leaves_processes", "08_reads_others"
+    ]  # fmt: skip
     (row,) = metrics.read_metrics(out / "01_passes" / "metrics.json")["rows"]
     assert row["values"] == [5, 7]  # the value of the profile, not the literal 3
     assert row["note"] == sys.executable
-    assert {path.name for path in (out / "01_passes").iterdir()} == {*task.FILES, task.STATE, "log.txt"}
+    assert {path.name for path in (out / "01_passes").iterdir()} == {*result.FILES, result.STATE, "log.txt"}
     assert "Toy 01_passes" in (out / "01_passes" / "notebook.html").read_text()
 
 
@@ -114,10 +120,26 @@ def test_a_notebook_that_fails(toys, name, cell, message):
 
 
 @pytest.mark.notebooks
+def test_outputs_without_an_end_are_cut_and_this_is_said(toys):
+    results, out = toys
+    result = results["09_prints_much"]
+    assert result.notes == ["outputs beyond 20 MB were cut (code cell 3)"]
+    executed = out / "09_prints_much" / "notebook.ipynb"
+    assert 10e6 < executed.stat().st_size < 40e6
+    assert "outputs beyond 20 MB were cut" in (out / "index.html").read_text()
+
+
+@pytest.mark.notebooks
+def test_no_process_outlives_its_run(toys):
+    _, out = toys
+    assert not alive(int((out / "10_leaves_processes" / "left").read_text()))
+
+
+@pytest.mark.notebooks
 def test_overview_names_every_notebook_and_shows_numbers_and_failures(toys):
     _, out = toys
     page = (out / "index.html").read_text()
-    assert "2 of 8 notebooks passed" in page
+    assert "4 of 10 notebooks passed" in page
     for name in TOYS:
         assert f'<a href="{name}/notebook.html">Toy {name}</a>' in page
     assert "6 ± 1.4" in page
@@ -207,17 +229,17 @@ def test_a_run_of_uncommitted_code_is_made_again_once_it_is_committed(tmp_path, 
     path = write_toy(tmp_path, "01_toy", [WRITE])
     one = task.Task(path, "toy", {}, tmp_path / "out", reads_others=False)
     one.folder.mkdir(parents=True)
-    for name in task.FILES:
-        (one.folder / name).touch()
+    (one.folder / "notebook.ipynb").touch()
     made = one.made()
     hashes = {"inputs": one.inputs(made), "numbers_hash": made.numbers, "outputs_hash": made.outputs}
-    result = task.Result("01_toy", "Toy", "toy", "passed", 1.0, {}, **hashes)
-    (one.folder / task.STATE).write_text(json.dumps(asdict(result)))
     for of_run, now, skipped in [("a-dirty", "a-dirty", True), ("a-dirty", "b", False), ("a", "b", True)]:
         monkeypatch.setattr(metrics, "commit", lambda of_run=of_run: of_run)
         monkeypatch.setattr(task, "commit", lambda now=now: now)
         rows = [metrics.row("toy", "none", "test", "r1", [1])]
         metrics.write_metrics(one.folder / "metrics.json", rows, notebook="01_toy", protocol="none", device="cpu")
+        files = result.file_hashes(one.folder)
+        ended = result.Result("01_toy", "Toy", "toy", "passed", 1.0, {}, **hashes, files=files)
+        result.write_result(one.folder, ended)
         assert (one.earlier() is not None) is skipped
 
 
@@ -232,13 +254,15 @@ def test_a_run_of_uncommitted_code_is_made_again_once_it_is_committed(tmp_path, 
 )
 def test_page_and_log_say_how_many_fits_were_taken(tmp_path, monkeypatch, fits, said):
     assert page.fits_said(fits) == said
-    result = task.Result("01_toy", "Toy", "toy", "passed", 33.0, {}, "", "", "", fits)
-    assert runner._verdict(result, tmp_path) == "01_toy: passed in 33 s" + (f" ({said})" if said else "")
+    ended = result.Result("01_toy", "Toy", "toy", "passed", 33.0, {}, "", "", "", fits)
+    assert runner._verdict(ended, tmp_path) == "01_toy: passed in 33 s" + (f" ({said})" if said else "")
     (tmp_path / "01_toy").mkdir()
-    (tmp_path / "01_toy" / task.STATE).write_text(json.dumps(asdict(result)))
+    (tmp_path / "01_toy" / "notebook.ipynb").touch()
     monkeypatch.setattr(metrics, "fits", lambda: fits)
     rows = [metrics.row("toy", "none", "test", "r1", [1])]
     metrics.write_metrics(tmp_path / "01_toy" / "metrics.json", rows, notebook="01_toy", protocol="p", device="cpu")
+    ended.files = result.file_hashes(tmp_path / "01_toy")
+    result.write_result(tmp_path / "01_toy", ended)
     page.write_index(tmp_path, "toy", ["01_toy"])
     assert f"passed{f'<br><small>{said}</small>' if said else '<td'}" in (tmp_path / "index.html").read_text()
 
@@ -371,3 +395,156 @@ def test_the_command_exits_with_2_when_it_refuses(tmp_path):
 )
 def test_which_values_may_replace_a_literal(value, default, fits):
     assert (misfit(value, default) is None) == fits
+
+
+def done(tmp_path, monkeypatch, name: str = "01_toy") -> task.Task:
+    """A Task whose run has passed, as it were."""
+    write_toy(tmp_path, name, [WRITE])
+    one = task.Task(tmp_path / f"{name}.ipynb", "toy", {}, tmp_path / "out", reads_others=False)
+    one.folder.mkdir(parents=True)
+    monkeypatch.setattr(metrics, "commit", lambda: "a")
+    monkeypatch.setattr(task, "commit", lambda: "a")
+    one.started_made = one.made()
+    one.started_inputs = one.inputs(one.started_made)
+    rows = [metrics.row("toy", "none", "test", "r1", [1])]
+    (one.folder / "notebook.ipynb").write_bytes((tmp_path / f"{name}.ipynb").read_bytes())
+    monkeypatch.setenv(metrics.RUN, one.run)
+    metrics.write_metrics(one.folder / "metrics.json", rows, notebook=name, protocol="none", device="cpu")
+    assert one._close(1.0, None, None).passed
+    assert one.earlier() is not None
+    return one
+
+
+def test_what_decides_a_run_makes_it_run_again(tmp_path, monkeypatch):
+    one = done(tmp_path, monkeypatch)
+    before = surroundings.described()
+    for key, value in (("device", "another"), ("runner", "0"), ("versions", before["versions"] | {"pillow": "0"})):
+        with monkeypatch.context() as patch:
+            patch.setattr(surroundings, "described", lambda key=key, value=value: before | {key: value})
+            assert one.earlier() is None, key
+    with monkeypatch.context() as patch:
+        patch.setenv("DATA", str(tmp_path / "elsewhere"))
+        assert one.earlier() is None
+    assert one.earlier() is not None
+    assert {"torch", "pillow", "tornado", "jupyter-client"} <= before["versions"].keys()
+
+
+def test_changed_data_make_it_run_again(tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    for name in ("toy", "other"):
+        (data / name).mkdir(parents=True)
+        (data / name / "1.jpg").write_bytes(b"one")
+    monkeypatch.setenv("DATA", str(data))
+    path = write_toy(tmp_path, "01_toy", ["load('toy')"])
+    stamps = [surroundings.data_stamp(path, {})]
+    (data / "other" / "2.jpg").write_bytes(b"two")
+    assert surroundings.data_stamp(path, {}) == stamps[0]  # it names no such corpus
+    assert surroundings.data_stamp(path, {"corpus": "other"}) != stamps[0]
+    (data / "toy" / "1.jpg").write_bytes(b"two!")
+    assert surroundings.data_stamp(path, {}) != stamps[0]
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "notebook.ipynb", "run.json"])
+@pytest.mark.parametrize("damage", ["edited", "cut", "gone", "empty"])
+def test_an_edited_or_damaged_file_of_a_run_makes_it_run_again(tmp_path, monkeypatch, name, damage):
+    one = done(tmp_path, monkeypatch)
+    path = one.folder / name
+    content = path.read_text()
+    changed = {"edited": content.replace("1.0", "2.0").replace("toy", "boy"), "cut": content[:-20], "empty": ""}
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text(changed[damage])
+    assert one.earlier() is None
+    page.write_index(tmp_path / "out", "toy", ["01_toy"])  # and the overview says the same
+    assert "0 of 1 notebooks passed" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_numbers_of_another_run_are_not_taken(tmp_path, monkeypatch):
+    one = done(tmp_path, monkeypatch)
+    one.process = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    one.process.wait()
+    one.run, one.began, one.part = "another", time.monotonic(), one.folder / "none"
+    ended = one.finish()
+    assert "metrics.json is of another run" in ended.failure["message"]
+    assert not (one.folder / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no <such> template"), RecursionError(), MemoryError(), OSError(28, "full")]
+)
+def test_a_page_that_cannot_be_made_undoes_nothing(tmp_path, monkeypatch, error):
+    one = done(tmp_path, monkeypatch)
+    one.part = one.folder / ".notebook.part.ipynb"
+    (one.folder / "notebook.ipynb").rename(one.part)
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(task, "export_html", fails)
+    assert one._keep_notebook() is None
+    ended = one._close(1.0, None, None)
+    assert ended.passed
+    assert (one.folder / "notebook.ipynb").is_file()
+    assert ended.notes[0].startswith(f"there is no page of it: {type(error).__name__}")
+    assert one.earlier() is not None
+    page.write_index(tmp_path / "out", "toy", ["01_toy"])
+    assert "there is no page of it" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_full_disk_is_a_failure_with_its_reason(tmp_path, monkeypatch):
+    one = done(tmp_path, monkeypatch)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(task, "write_result", full)
+    ended = one._close(1.0, None, None)
+    assert not ended.passed
+    assert "its result could not be written: [Errno 28] No space left on device" in ended.failure["message"]
+
+
+def test_a_notebook_that_cannot_be_started_stops_no_other(tmp_path, monkeypatch):
+    write_toy(tmp_path, "01_toy", [WRITE])
+    write_profile(tmp_path, "")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "01_toy").write_text("a file where the folder of the run should be")
+    (ended,) = run_notebooks("toy", out=tmp_path / "out", notebooks=tmp_path)
+    assert "could not be started" in ended.failure["message"]
+
+
+def test_a_folder_that_cannot_hold_a_run_is_refused(tmp_path):
+    write_toy(tmp_path, "01_toy", [WRITE])
+    write_profile(tmp_path, "")
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):
+        with pytest.raises(ProfileError, match="cannot hold a run"):
+            run_notebooks("toy", out=out, notebooks=tmp_path)
+
+
+def test_one_run_a_folder(tmp_path):
+    write_toy(tmp_path, "01_toy", [WRITE])
+    write_profile(tmp_path, "")
+    code = f"""
+import sys
+from pathlib import Path
+from lib.run.runner import _alone
+with _alone(Path({str(tmp_path / "out")!r})):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ProfileError, match=f"is in use by process {other.pid} on "):
+            run_notebooks("toy", out=tmp_path / "out", notebooks=tmp_path)
+        other.kill()
+    with runner._alone(tmp_path / "out"):  # of a process that was killed nothing is left
+        assert json.loads((tmp_path / "out" / ".lock.json").read_text())["process"] == os.getpid()
+
+
+def test_a_clock_that_was_set_back_loses_no_numbers(tmp_path):
+    rows = [metrics.row("toy", "none", "test", "r1", [1])]
+    about = {"notebook": "01_toy", "protocol": "none", "device": "cpu"}
+    metrics.write_metrics(tmp_path / "metrics.json", rows, started=time.time() + 3600, **about)
+    assert metrics.read_metrics(tmp_path / "metrics.json")["provenance"]["seconds"] is None

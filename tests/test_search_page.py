@@ -11,7 +11,7 @@ import pytest
 
 from lib.data import load
 from lib.search import Engine, Index, QueryError, Term
-from lib.search.server import make_server
+from lib.search.server import Server, listen
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # No name resolves, so a page that needs a network shows here that it does.
@@ -27,13 +27,12 @@ def engine():
 
 @pytest.fixture(scope="module")
 def address(engine):
-    server = make_server(engine, port=0)
+    server = Server(engine, listen("127.0.0.1", 0))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.port}"
     server.shutdown()
     thread.join()
-    server.server_close()
 
 
 def get(url: str):
@@ -111,6 +110,7 @@ def test_a_person_searches(engine, address, browser):
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     wrong = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)  # of the policy, too
     page.on("requestfailed", lambda request: wrong.append(request.url))
     page.goto(address)
     page.wait_for_selector(".card")

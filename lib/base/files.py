@@ -1,5 +1,6 @@
-"""Where files are kept, and how they are written so that an interruption never leaves half a file."""
+"""Where files are kept, and how they are written so that neither a kill nor a power cut leaves half a file."""
 
+import errno
 import functools
 import hashlib
 import os
@@ -51,16 +52,35 @@ def _home(kind: str) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`, renamed to `path` when the block succeeds and removed when it fails.
 
-    Two processes that write the same file each have a name of their own; the last to finish wins.
+    The content is on the disk before the name is, and the name before the block ends: after a power cut there is the
+    old file or the new one. Two processes that write the same file each have a name of their own; the last to finish
+    wins. Raises OSError where the folder cannot be written to.
     """
     path = Path(path)
     # The suffix is kept: image writers choose their format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
-        _replace(temporary, path)
+        publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def publish(source: Path, target: Path) -> None:
+    """Rename a file that is complete, in such an order that a power cut leaves the old target or all of the new one."""
+    with open(source, "r+b") as file:
+        os.fsync(file.fileno())
+    _replace(source, target)
+    if os.name == "nt":
+        return  # knows no fsync of a folder; its file systems log renames
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems have no such thing
+            raise
+    finally:
+        os.close(folder)
 
 
 def _replace(source: Path, target: Path) -> None:

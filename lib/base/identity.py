@@ -64,7 +64,8 @@ def identity(*values: Any) -> str:
 def _check_unchanged(definition: str) -> None:
     module = sys.modules.get(definition.rpartition(".")[0])
     file = getattr(module, "__file__", None)
-    if file is not None and os.stat(file).st_mtime > STARTED:
+    # A time still to come is that of a clock that was set back since, and no change.
+    if file is not None and STARTED < os.stat(file).st_mtime <= time.time():
         raise CodeChanged(f"{file} was changed after this process had begun")
 
 

@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--tags", metavar="COLUMN", help="default: tags, where there is such a column")
             sub.add_argument("--size", type=int, default=256, help="pixels of the shorter side (default: 256)")
             sub.add_argument("--timeout", type=float, default=10, help="seconds a server may be silent (default: 10)")
+            text = "fetch also from this machine and networks inside, for a list that you made yourself"
+            sub.add_argument("--allow-private", action="store_true", help=text)
             sub.add_argument("--threads", type=int, default=32, help="pictures fetched at once (default: 32)")
     return parser
 
@@ -101,7 +103,14 @@ def _check(options: argparse.Namespace) -> int:
 
 def _assemble(options: argparse.Namespace) -> int:
     counts = assemble(
-        options.urls, options.out, options.captions, options.tags, options.size, options.timeout, options.threads
+        options.urls,
+        options.out,
+        options.captions,
+        options.tags,
+        options.size,
+        options.timeout,
+        options.threads,
+        allow_private=options.allow_private,
     )
     print(format_outcomes(counts))
     if counts.total() > counts["good"]:

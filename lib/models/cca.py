@@ -44,12 +44,20 @@ class CCA(nn.Module):
         """Fit to (N, D) image and (N, E) text features, row i of one belonging to row i of the other.
 
         Raises:
-            ValueError: the two have different numbers of rows, or `dim` exceeds what they can give.
+            ValueError: the two have different numbers of rows, fewer than two, or a number that is not finite; all
+                rows of one are equal; or `dim` exceeds what they can give.
         """
         if len(images) != len(texts):
             raise ValueError(f"CCA needs pairs: got {len(images)} images and {len(texts)} texts")
+        if len(images) < 2:
+            raise ValueError(f"CCA needs at least two pairs, got {len(images)}: one has nothing to vary with")
         if self.dim > min(images.shape[1], texts.shape[1], len(images) - 1):
             raise ValueError(f"dim {self.dim} exceeds what {tuple(images.shape)} and {tuple(texts.shape)} can give")
+        for name, rows in (("image", images), ("text", texts)):
+            if not torch.isfinite(rows).all():
+                raise ValueError(f"CCA: the {name} features have a number that is not finite")
+            if (rows == rows[0]).all():
+                raise ValueError(f"CCA: all {len(rows):,} {name} features are equal: nothing in them can correlate")
         x, y = images.double(), texts.double()
         self.image_mean, self.text_mean = x.mean(0), y.mean(0)
         x, y = x - self.image_mean, y - self.text_mean

@@ -34,6 +34,7 @@ def style() -> None:
             "savefig.dpi": DPI,
             "figure.figsize": (WIDTH, 3.6),
             "font.family": "DejaVu Sans",
+            "text.parse_math": False,  # a caption with two $ is text, and no formula
             "font.size": 11,
             "axes.titlesize": 12,
             "axes.labelsize": 11,

@@ -11,6 +11,7 @@ metrics.write_metrics(f"{out_dir}/metrics.json", rows, notebook="04_joint_embedd
 
 import json
 import math
+import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -132,6 +133,9 @@ def _check_rows(rows, where: str) -> None:
         seen[key] = index
 
 
+RUN = "LIB_RUN"  # the variable with the id that the runner gives each run of a notebook
+
+
 def write_metrics(
     path,
     rows: list[dict],
@@ -156,11 +160,14 @@ def write_metrics(
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{path.name}: {key!r} must be a text that is not empty, got {value!r}")
     seconds = None if started is None else time.time() - started
+    if seconds is not None and -1e9 < seconds < 0:
+        seconds = None  # the clock was set back meanwhile; nobody knows how long it took
     if seconds is not None and not 0 <= seconds < 1e9:
         raise ValueError(f"{path.name}: 'started' must come from time.time(), got {started!r}")
     content = {
         "complete": True,
         "notebook": notebook,
+        "run": os.environ.get(RUN),
         "rows": rows,
         "claims": [] if claims is None else claims.said,
         "provenance": {

@@ -8,7 +8,7 @@ failed, 2 nothing was run because the profile or the command does not fit the no
 """
 
 from lib.run.profile import ProfileError
+from lib.run.result import Result, read_result
 from lib.run.runner import run_notebooks
-from lib.run.task import Result, read_result
 
 __all__ = ["ProfileError", "Result", "read_result", "run_notebooks"]

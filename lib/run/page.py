@@ -1,13 +1,14 @@
 """The pages of a run: each executed notebook as HTML, and one overview table that links them."""
 
 import html
-import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 from lib.base.files import write_text
 from lib.report.rows import read_metrics
-from lib.run.notebook import read
+from lib.run.notebook import code_cells, read
+from lib.run.result import changed_since, read_result
 
 HEADLINES = 4  # rows of metrics.json shown in the table; the others unfold
 
@@ -44,21 +45,27 @@ def export_html(path: Path, target: Path, title: str) -> None:
     """Writes the executed notebook at `path` as one HTML file with its pictures in it."""
     from nbconvert import HTMLExporter
 
+    nb = read(path)
+    for output in (output for cell in code_cells(nb) for output in cell.outputs):
+        if "text/html" in output.get("data", {}):  # a $ in a caption is text: formulas are in Markdown alone
+            output.data["text/html"] = f'<div class="tex2jax_ignore">{"".join(output.data["text/html"])}</div>'
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # it warns of every picture without alternative text
-    body, _ = HTMLExporter(embed_images=True).from_notebook_node(read(path), resources={"metadata": {"name": title}})
+    body, _ = HTMLExporter(embed_images=True).from_notebook_node(nb, resources={"metadata": {"name": title}})
     write_text(target, body)
 
 
 def write_index(out: Path, profile: str, notebooks: list[str]) -> None:
     """Writes `out`/index.html from the run.json and metrics.json in the folders of these notebooks under `out`."""
-    files = [out / name / "run.json" for name in notebooks]
-    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
-    metrics = {run["notebook"]: _metrics(out, run) for run in runs}
-    missing = [file.parent.name for file in files if not file.is_file()]
-    passed = sum(run["status"] == "passed" for run in runs)
-    seconds = sum(run["seconds"] for run in runs)
-    rows = {run["notebook"]: _row(run, metrics[run["notebook"]], out) for run in runs}
-    rows |= {name: f'<tr><td>{html.escape(name)}<td class="open">not run<td><td></tr>' for name in missing}
+    runs = {name: run for name in notebooks if (run := _run(out / name)) is not None}
+    metrics = {name: _metrics(out, run) for name, run in runs.items()}
+    passed = sum(run["status"] == "passed" for run in runs.values())
+    seconds = sum(run["seconds"] for run in runs.values())
+    rows = {name: _row(run, metrics[name], out) for name, run in runs.items()}
+    rows |= {
+        name: f'<tr><td>{html.escape(name)}<td class="open">not run<td><td></tr>'
+        for name in notebooks
+        if name not in runs
+    }
     page = PAGE.format(
         title=f"Results of profile {html.escape(profile)}",
         summary=f"{passed} of {len(notebooks)} notebooks passed, {seconds / 60:.1f} minutes together.",
@@ -66,6 +73,20 @@ def write_index(out: Path, profile: str, notebooks: list[str]) -> None:
         facts=_facts(profile, [content["provenance"] for content in metrics.values() if content]),
     )
     write_text(out / "index.html", page)
+
+
+def _run(folder: Path) -> dict | None:
+    """What is kept of a run, None where there is none; one that is damaged, or changed since, has failed."""
+    broken = {"notebook": folder.name, "title": folder.name, "status": "failed", "seconds": 0, "notes": []}
+    try:
+        result = read_result(folder)
+        if result is None:
+            return None
+        reason = changed_since(folder, result) if result.passed else None
+    except ValueError as error:
+        return broken | {"failure": {"cell": 0, "message": str(error), "traceback": ""}}
+    run = asdict(result)
+    return run | {"status": "failed", "failure": {"cell": 0, "message": reason, "traceback": ""}} if reason else run
 
 
 def _metrics(out: Path, run: dict) -> dict | None:
@@ -87,6 +108,7 @@ def _row(run: dict, metrics: dict | None, out: Path) -> str:
     numbers = _failure(run["failure"]) if metrics is None else _numbers(metrics["rows"])
     said = fits_said(metrics["provenance"].get("fits")) if metrics else ""
     fits = f"<br><small>{said}</small>" if said else ""
+    fits += "".join(f"<br><small>{html.escape(note)}</small>" for note in run["notes"])
     return (
         f'<tr><td>{title}<br><small>{name}</small><td class="{run["status"]}">{run["status"]}{fits}'
         f'<td class="number">{run["seconds"]:.0f}<td>{numbers}</tr>'

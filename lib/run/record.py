@@ -17,10 +17,11 @@ from typing import Any
 
 import nbformat
 
-from lib.base.files import ROOT, write_text
+from lib.base.files import ROOT, atomic_path, write_text
 from lib.report import provenance
 from lib.report.rows import read_metrics
 from lib.run import notebook, read_result, stale
+from lib.run.result import changed_since
 from lib.run.stale import DEFAULT_PROFILE
 
 LIMIT = 300_000  # bytes of a recorded notebook
@@ -51,10 +52,13 @@ def _record_one(path: Path, run: Path, results: Path) -> str | None:
     result = read_result(run)
     if result is None or not result.passed:
         raise ValueError(f"its run in {run} {'failed' if result else 'was interrupted'}; run it again")
+    if changed := changed_since(run, result):
+        raise ValueError(f"{changed}; run it again")
     made = stale.made(path, result.parameters)
     if made.outputs != result.outputs_hash:
         raise ValueError(f"the notebook or what it uses of lib changed since its run in {run}; run it again")
     metrics = read_metrics(run / "metrics.json")
+    metrics.pop("run", None)  # another one each time, and no fact about the numbers
     about = metrics["provenance"]
     if reason := provenance.unclean(about["commit"]):
         raise ValueError(f"its run in {run} is of code that {reason}; run it again: make run")
@@ -67,7 +71,8 @@ def _record_one(path: Path, run: Path, results: Path) -> str | None:
     write_text(target, json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
     if recorded is not None:
         if (picture := run / "picture.png").exists():  # of the default profile alone: its pictures may be shown
-            shutil.copyfile(picture, target.with_suffix(".png"))
+            with atomic_path(target.with_suffix(".png")) as temporary:
+                shutil.copyfile(picture, temporary)
         write_text(path, recorded)
     return None
 

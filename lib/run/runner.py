@@ -1,16 +1,24 @@
 """Plans a run, starts the notebooks' processes and shows how far they are."""
 
+import contextlib
+import json
+import os
+import platform
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lib.base.files import ROOT
+from filelock import FileLock, Timeout
+
+from lib.base.files import ROOT, write_text
 from lib.run import notebook
 from lib.run.page import fits_said, write_index
 from lib.run.profile import ProfileError, load_profile, parameters_for
-from lib.run.task import Result, Task
+from lib.run.result import Result
+from lib.run.task import Task
 
 PATTERN = "[0-9]*.ipynb"
 
@@ -29,14 +37,20 @@ def run_notebooks(
 
     `only` selects by number ("03") or name; `resume` skips what passed with the same inputs; `cell_timeout` is in
     seconds; `changes` are parameters that come before those of the profile. Raises ProfileError before anything runs if
-    profile, selection or notebooks do not fit together.
+    profile, selection or notebooks do not fit together, or `out` is in use or cannot be written to.
     """
     folder = Path(notebooks or ROOT / "notebooks").resolve()
     out = Path(out or folder.parent / "runs" / profile).resolve()
     tasks = _plan(profile, only, out, folder, changes or {})
     if jobs < 1 or cell_timeout <= 0:
         raise ProfileError(f"jobs ({jobs}) and the cell time-out ({cell_timeout}) must be positive")
-    out.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        return _run_all(tasks, profile, folder, out, jobs, resume, cell_timeout)
+
+
+def _run_all(
+    tasks: list[Task], profile: str, folder: Path, out: Path, jobs: int, resume: bool, cell_timeout: float
+) -> list[Result]:
     names = [path.stem for path in sorted(folder.glob(PATTERN))]
     results: list[Result] = []
     running: list[Task] = []
@@ -51,25 +65,62 @@ def run_notebooks(
                     results.append(earlier)
                 else:
                     _print(f"{task.name}: started ({len(results) + len(running) + 1} of {len(tasks)})")
-                    task.start(jobs, cell_timeout)
-                    running.append(task)
+                    try:
+                        task.start(jobs, cell_timeout)
+                        running.append(task)
+                    except OSError as error:  # a full disk, a folder that is none: the others may still run
+                        results.append(task.refuse(f"it could not be started: {error}"))
+                        _print(_verdict(results[-1], task.folder))
             for task in [task for task in running if task.ended()]:
                 running.remove(task)
                 results.append(task.finish())
                 _print(_verdict(results[-1], task.folder))
-                write_index(out, profile, names)
+                _write_index(out, profile, names)
             last_report = _report(running, last_report)
             time.sleep(0.1)
     finally:
         for task in running:
             task.kill()
-        write_index(out, profile, names)
+        _write_index(out, profile, names)
     failed = sum(not result.passed for result in results)
     skipped = sum(result.skipped for result in results)
     passed = len(results) - failed - skipped
     _print(f"{passed} passed, {skipped} skipped, {failed} failed in {time.monotonic() - began:.0f} s")
     _print(f"overview: {out / 'index.html'}")
     return results
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the folder of a run, which is made; ProfileError where it cannot be, or where another process has it."""
+    lock, owner = FileLock(out / ".lock"), out / ".lock.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        write_text(owner, json.dumps({"process": os.getpid(), "on": platform.node(), "since": time.ctime()}))
+    except Timeout as error:
+        who = "another process"
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it is writing, or has just ended
+            known = json.loads(owner.read_text(encoding="utf-8"))
+            who = f"process {known['process']} on {known['on']} since {known['since']}"
+        raise ProfileError(f"{out} is in use by {who}; choose another folder with --out, or wait") from error
+    except OSError as error:
+        lock.release()
+        raise ProfileError(f"{out} cannot hold a run: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _write_index(out: Path, profile: str, names: list[str]) -> None:
+    """The overview, a by-product: where it cannot be written this is said, and the results stand."""
+    try:
+        write_index(out, profile, names)
+    except OSError as error:
+        _print(f"the overview {out / 'index.html'} could not be written: {error}")
 
 
 def _plan(profile: str, only: list[str] | None, out: Path, folder: Path, changes: dict) -> list[Task]:
@@ -108,7 +159,8 @@ def select(paths: list[Path], only: list[str] | None) -> list[Path]:
 def _verdict(result: Result, folder: Path) -> str:
     if result.passed:
         fits = f" ({said})" if (said := fits_said(result.fits)) else ""
-        return f"{result.notebook}: passed in {result.seconds:.0f} s{fits}"
+        notes = "".join(f"\n    {note}" for note in result.notes)
+        return f"{result.notebook}: passed in {result.seconds:.0f} s{fits}{notes}"
     failure: Any = result.failure
     head = [f"    | {line}" for line in failure["source"].splitlines()[:5]]
     trace = [f"    {line}" for line in failure["traceback"].splitlines()[-25:]]

@@ -9,54 +9,21 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, fields
+import uuid
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import psutil
 
-from lib.base.files import ROOT, write_text
-from lib.report.provenance import commit, unclean, versions
-from lib.report.rows import read_metrics
-from lib.run import notebook, stale
+from lib.base.files import ROOT, publish
+from lib.report.provenance import commit, unclean
+from lib.report.rows import RUN, read_metrics
+from lib.run import notebook, stale, surroundings
 from lib.run.page import export_html
+from lib.run.result import FILES, STATE, Result, changed_since, file_hashes, read_result, write_result
 
-STATE = "run.json"  # in the folder of a run: a Result as JSON, present only once the run has ended
-FILES = ("notebook.ipynb", "notebook.html", "metrics.json")  # what a run that passed leaves beside STATE
 SILENT = 60  # seconds beyond the cell time-out after which a process that reports nothing is given up
-
-
-@dataclass
-class Result:
-    """How the run of one notebook ended.
-
-    `failure` is None or has cell (its number among the code cells), source, message and traceback.
-    """
-
-    notebook: str
-    title: str
-    profile: str
-    status: str  # "passed" or "failed"
-    seconds: float
-    parameters: dict
-    inputs: str  # hash of everything that decides the outcome
-    numbers_hash: str  # hash of the code that decides the numbers
-    outputs_hash: str  # and of all code behind the outputs, see lib.run.stale
-    fits: dict | None = None  # how many trainings were "taken" from the store, "resumed" and "trained"
-    failure: dict | None = None
-    skipped: bool = False  # passed in an earlier run with the same inputs
-
-    @property
-    def passed(self) -> bool:
-        return self.status == "passed"
-
-
-def read_result(folder: Path) -> Result | None:
-    """The Result of the run in `folder`, None if no run there has ended (or one of a version that kept other facts)."""
-    path = folder / STATE
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return Result(**content) if set(content) == {part.name for part in fields(Result)} else None
 
 
 class Task:
@@ -71,10 +38,16 @@ class Task:
         self.reads_others = reads_others  # has a parameter runs_dir: runs after the others and depends on their numbers
         self.folder = out / path.stem
         self.cell, self.cells, self.failure = 0, 0, None
+        self.notes: list[str] = []
+        self.run = uuid.uuid4().hex
 
     def inputs(self, made: stale.Made) -> str:
-        """Hash of code, library, parameters, package versions, and of other notebooks' numbers if it reads them."""
-        parts = [made.outputs, versions()]
+        """Hash of all that decides the outcome.
+
+        Code, parameters, versions of all packages, device, data, the runner; and other notebooks' numbers if it reads
+        them.
+        """
+        parts: list[Any] = [made.outputs, surroundings.described(), surroundings.data_stamp(self.path, self.given)]
         if self.reads_others:
             others = sorted(path for path in self.out.glob("*/metrics.json") if path.parent != self.folder)
             parts += [[path.parent.name, json.loads(path.read_text(encoding="utf-8"))["rows"]] for path in others]
@@ -86,10 +59,13 @@ class Task:
 
     def earlier(self) -> Result | None:
         """The Result of an earlier run that passed with the same inputs and whose files are all there."""
-        result = read_result(self.folder)
+        try:
+            result = read_result(self.folder)
+        except ValueError:
+            return None  # damaged; it is run again
         if result is None or not result.passed or result.inputs != self.inputs(self.made()):
             return None
-        if not all((self.folder / name).is_file() for name in FILES):
+        if changed_since(self.folder, result):
             return None
         made_by = read_metrics(self.folder / "metrics.json")["provenance"]["commit"]
         if unclean(made_by) and not unclean(commit()):
@@ -120,7 +96,7 @@ class Task:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=_environment(jobs),
+                env=_environment(jobs) | {RUN: self.run},
                 # Ctrl-C reaches the runner only, which then ends the whole tree; the second one is for Windows
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
@@ -139,6 +115,7 @@ class Task:
         while not self.messages.empty():
             message = json.loads(self.messages.get())
             self.failure = message.pop("failure", self.failure)
+            self.notes += [message.pop("note")] if "note" in message else []
             self.cell, self.cells = message.get("cell", self.cell), message.get("cells", self.cells)
             self.heard = time.monotonic()
         if not exited and time.monotonic() - self.heard > self.patience:
@@ -155,6 +132,7 @@ class Task:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.kill()
         self.process.wait()
+        end_processes(self.run)
         (self.folder / "metrics.json").unlink(missing_ok=True)
 
     def finish(self) -> Result:
@@ -162,6 +140,7 @@ class Task:
         seconds = time.monotonic() - self.began
         self.process.stdin.close()
         self.process.stdout.close()
+        end_processes(self.run)
         code, failure = self.process.returncode, self.failure
         if code != 0 and failure is None:
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -169,20 +148,58 @@ class Task:
         fits = None
         if failure is None:
             try:
-                fits = read_metrics(self.folder / "metrics.json")["provenance"].get("fits")
-            except (FileNotFoundError, ValueError) as error:
+                metrics = read_metrics(self.folder / "metrics.json")
+                if metrics.get("run") != self.run:
+                    raise ValueError(f"{self.folder / 'metrics.json'} is of another run: {metrics.get('run')}")
+                fits = metrics["provenance"].get("fits")
+            except (OSError, ValueError) as error:
                 failure = {"cell": self.cells, "source": "", "message": str(error), "traceback": ""}
+        try:
+            failure = self._keep_notebook() or failure
+        except OSError as error:
+            failure = failure or self._failed(f"the executed notebook could not be kept: {error}")
+        return self._close(seconds, fits, failure)
+
+    def _keep_notebook(self) -> dict | None:
+        """Give the executed notebook its name and make its page; what is wrong with it, None if nothing is."""
+        if not self.part.is_file():
+            return None
+        try:
+            notebook.read(self.part)
+        except ValueError as error:  # the process was killed while it wrote the notebook
+            self.part.unlink()
+            return self._failed(str(error))
+        publish(self.part, self.folder / "notebook.ipynb")
+        try:
+            export_html(self.folder / "notebook.ipynb", self.folder / "notebook.html", self.name)
+        except Exception as error:  # a by-product, which whatever goes wrong with it undoes no result
+            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            self.notes.append(f"there is no page of it: {type(error).__name__}: {reason}")
+        return None
+
+    def refuse(self, reason: str) -> Result:
+        """The Result of a run that could not begin."""
+        self.began = time.monotonic()
+        made = getattr(self, "started_made", None) or self.made()
+        self.started_made, self.started_inputs = made, ""
+        return self._close(0.0, None, {"cell": 0, "source": "", "message": reason, "traceback": ""})
+
+    def _close(self, seconds: float, fits: dict | None, failure: dict | None) -> Result:
+        """Write and return the Result; where it cannot be written, it has failed."""
         if failure is not None:
             # no other notebook may take the numbers of a failed run for results
-            (self.folder / "metrics.json").unlink(missing_ok=True)
-        if self.part.is_file():
-            try:
-                export_html(self.part, self.folder / "notebook.html", self.name)
-                os.replace(self.part, self.folder / "notebook.ipynb")
-            except ValueError as error:  # the process was killed while it wrote the notebook
-                failure = failure or self._failed(str(error))
-                self.part.unlink()
-        result = Result(
+            with contextlib.suppress(OSError):
+                (self.folder / "metrics.json").unlink(missing_ok=True)
+        try:
+            result = self._result(seconds, fits, failure)
+            write_result(self.folder, result)
+        except OSError as error:
+            failure = failure or self._failed(f"its result could not be written: {error}")
+            result = self._result(seconds, fits, failure)
+        return result
+
+    def _result(self, seconds: float, fits: dict | None, failure: dict | None) -> Result:
+        return Result(
             notebook=self.name,
             title=notebook.title(notebook.read(self.path), self.name),
             profile=self.profile,
@@ -194,13 +211,34 @@ class Task:
             outputs_hash=self.started_made.outputs,
             fits=fits,
             failure=failure,
+            run=self.run,
+            files=file_hashes(self.folder) if failure is None else {},
+            notes=self.notes,
         )
-        write_text(self.folder / STATE, json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n")
-        return result
 
     def _failed(self, message: str) -> dict:
-        log = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+        path = self.folder / "log.txt"
+        log = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         return {"cell": self.cell, "source": "", "message": message, "traceback": log[-2000:]}
+
+
+def end_processes(run: str) -> None:
+    """End what a run has started and left behind, also in sessions of its own: all that have its id to name."""
+    for _ in range(5):  # what is being started while they are ended is found the next time
+        found = [process for process in psutil.process_iter() if _belongs(process, run)]
+        if not found:
+            return
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(found, timeout=2)
+
+
+def _belongs(process: psutil.Process, run: str) -> bool:
+    try:
+        return process.pid != os.getpid() and process.environ().get(RUN) == run
+    except (psutil.Error, OSError):  # of another user, or gone
+        return False
 
 
 def _read(stream, messages: SimpleQueue) -> None:

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from lib.base import checkpoint
+from lib.base.files import write_text
 from lib.data import CORPORA, load
 from lib.losses import streaming
 from lib.report import rows as metrics
@@ -51,8 +52,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs", "train"), metavar="DIR", help="default: runs/train")
     options = parser.parse_args(arguments)
     try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_text(options.out / ".writable", "")  # now, and not after the training
+        (options.out / ".writable").unlink(missing_ok=True)
+    except OSError as error:
+        print(f"--out {options.out} cannot be written to: {error.strerror or error}", file=sys.stderr)
+        return 2
+    try:
         train(options)
-    except FileNotFoundError as error:  # of the corpus: says where it was looked for and how to get it
+    except (FileNotFoundError, ValueError) as error:  # of the corpus: what is missing, or too little to train on
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -78,7 +86,6 @@ def train(options: argparse.Namespace) -> None:
         if rank > 0:
             return
         scores = validate(model, pairs["test"], device=str(device))
-        options.out.mkdir(parents=True, exist_ok=True)
         checkpoint.save(options.out / "model.pt", {"run": _settings(options), "model": model.state_dict()})
         setting = f"batch {options.batch_size}, {options.epochs} epochs"
         rows = metrics.rows(options.loss, options.corpus, setting, [scores], tuple(scores.as_dict()))

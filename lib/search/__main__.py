@@ -9,8 +9,11 @@ import sys
 import webbrowser
 
 from lib.data import CORPORA, load
+from lib.search.answers import answer
 from lib.search.engine import Engine
-from lib.search.server import make_server
+from lib.search.server import EVERYWHERE, EXAMPLES, Server, known_hosts, listen
+
+PREFERRED = 8192  # open files, where the system allows so many: each visitor holds up to six
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,24 +25,47 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8866, help="0 takes a free one")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     options = parser.parse_args(arguments)
-
     try:
-        corpus = load(options.corpus, options.root)
-    except FileNotFoundError as error:
-        print(error, file=sys.stderr)
+        sockets = listen(options.host, options.port)  # before the preparation, which may take minutes
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        print(f"cannot listen at {options.host}, port {options.port}: {reason}; try --port 0", file=sys.stderr)
         return 1
-    engine = Engine.of(corpus, say=lambda text: print(text, flush=True))
-    engine.encode(["warm up"])  # reads the sentence encoder now, not for the first visitor
-    with make_server(engine, options.host, options.port) as server:
-        address = f"http://{options.host}:{server.server_port}"
+    try:
+        _allow_many_files()
+        engine = Engine.of(load(options.corpus, options.root), say=lambda text: print(text, flush=True))
+        for example in EXAMPLES:  # reads the sentence encoder now, not for the first visitor
+            answer(engine, example, 18)
+        hosts = known_hosts(options.host)
+        server = Server(engine, sockets, hosts)
+        here = "localhost" if options.host in EVERYWHERE else options.host
+        address = f"http://{f'[{here}]' if ':' in here else here}:{server.port}"
         print(f"the search page: {address}   (Control-C ends it)", flush=True)
+        if options.host in EVERYWHERE:
+            print(f"for the room, port {server.port} at: {', '.join(sorted(hosts))}", flush=True)
         if not options.no_browser:
             webbrowser.open(address)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            print("ended")
+        server.serve_forever()
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("ended")
+    finally:
+        for one in sockets:
+            one.close()
     return 0
+
+
+def _allow_many_files() -> None:
+    """Raise the number of open files to what a class needs; Windows has no such limit."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = PREFERRED if hard == resource.RLIM_INFINITY else min(PREFERRED, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A collection that can be searched: pictures, a joint space, an index, and queries as people type them."""
 
-import hashlib
+import shutil
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.base.files import atomic_path
+from lib.base import checkpoint
+from lib.base.device import resolve_device
+from lib.base.identity import identity
 from lib.data import Corpus, cache_dir
 from lib.models import JointEmbedding
-from lib.search import space
 from lib.search.index import Index
 from lib.search.query import QueryError, Term, compose, parse
-from lib.systems import frozen
+from lib.search.space import image_vectors, learn_space
 from lib.systems.frozen import TEXTS, frozen_features, frozen_pairs, linear_model
 
 LARGE = 100_000  # pictures from which on an approximate index pays
+REMEMBERED = 10_000  # texts whose vectors are kept: a class types the same ones again
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Engine:
             raise ValueError("the index is of other pictures than the corpus, or of another order")
         self.corpus, self.index, self.covariance, self.device = corpus, index, covariance, device
         self.model = model.cpu().eval()
+        self._known: OrderedDict[str, np.ndarray] = OrderedDict()
 
     @classmethod
     def of(cls, corpus: Corpus, device: str = "auto", say: Callable[[str], None] = lambda text: None) -> "Engine":
@@ -62,34 +66,33 @@ class Engine:
 
         say: is told what is being done, one line at a time.
         """
-        # What was learned depends on the pictures and texts, and on how it is learned.
-        recipe = b"".join(Path(str(part.__file__)).read_bytes() for part in (space, frozen))
-        recipe += corpus.fingerprint().encode()
-        folder = cache_dir("search", f"{corpus.name}-{hashlib.sha256(recipe).hexdigest()[:12]}")
-        if not (folder / "space.pt").is_file():
-            say(f"reading {len(corpus):,} pictures and their words")
-            train = frozen_pairs(corpus, "train", TEXTS, device=device)
-            has_val = (corpus.split == "val").any()
-            val = frozen_pairs(corpus, "val", TEXTS, device=device) if has_val else None
-            say(f"learning a joint space from {len(train):,} texts")
-            model = space.learn_space(train, val, device=device)
-            vectors = space.image_vectors(model, frozen_features(corpus, device)).numpy()
-            Index(vectors, corpus.image_ids, approximate=len(corpus) >= LARGE).save(folder)
-            state = {"model": model.state_dict(), "covariance": torch.from_numpy(np.cov(vectors.T))}
-            with atomic_path(folder / "space.pt") as path:  # written last: its presence says that all is there
-                torch.save(state, path)
-        state = torch.load(folder / "space.pt", weights_only=True)
-        sizes = [state["model"][f"{side}.1.weight"].shape for side in ("image", "sentence")]
-        model = linear_model(sizes[0][1], sizes[1][1], sizes[0][0])
-        model.load_state_dict(state["model"])
+        # What was learned depends on the pictures and texts, on how it is learned, and on what with.
+        recipe = (learn_space, image_vectors, frozen_pairs, frozen_features, TEXTS, corpus.fingerprint())
+        made_with = (torch.__version__, resolve_device(device).type)
+        folder = cache_dir("search", f"{corpus.name}-{identity(recipe, made_with)[:12]}")
+        if (kept := _read(folder, corpus, say)) is None:
+            _learn(corpus, folder, device, say)
+            kept = _read(folder, corpus, say)
+        if kept is None:
+            raise OSError(f"{folder} is damaged again as soon as it is written: is the disk sound?")
         say(f"ready: {len(corpus):,} pictures")
-        return cls(corpus, model, Index.load(folder), state["covariance"].numpy(), device)
+        return cls(corpus, *kept, device)
 
     @cached_property
     def _minilm(self):
         from lib.text.transformer import MiniLM
 
         return MiniLM(device=self.device)
+
+    def remember(self, texts: Sequence[str]) -> None:
+        """Encode texts in one batch, as far as they are new, and keep their vectors for searches to come."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known.update(zip(new, self.encode(new), strict=True))
+        for text in texts:
+            self._known.move_to_end(text)
+        while len(self._known) > max(REMEMBERED, len(texts)):
+            self._known.popitem(last=False)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -101,9 +104,9 @@ class Engine:
         """The vector (D,) of a query. Raises QueryError for one that cannot be read or names an unknown picture."""
         terms = parse(query) if isinstance(query, str) else list(query)
         words = [term.text for term in terms if not term.picture]
-        of_words = iter(self.encode(words)) if words else iter(())
+        self.remember(words)
         try:
-            vectors = [self.index.vector(term.text) if term.picture else next(of_words) for term in terms]
+            vectors = [self.index.vector(term.text) if term.picture else self._known[term.text] for term in terms]
             return compose(np.stack(vectors), [term.weight for term in terms], self.covariance)
         except KeyError as error:
             raise QueryError(f"there is no such picture: {error.args[0]}") from error
@@ -128,3 +131,37 @@ class Engine:
         corpus, id_ = self.corpus, self.corpus.image_ids[row]
         name = corpus.captions[row][0] if corpus.captions[row] else " ".join(corpus.tags[row]) or id_
         return Hit(row, id_, name, str(corpus.split[row]), score)
+
+
+def _learn(corpus: Corpus, folder: Path, device: str, say: Callable[[str], None]) -> None:
+    """Learn the joint space of a corpus and write it, its index and what the two are recognised by."""
+    say(f"reading {len(corpus):,} pictures and their words")
+    train = frozen_pairs(corpus, "train", TEXTS, device=device)
+    has_val = (corpus.split == "val").any()
+    val = frozen_pairs(corpus, "val", TEXTS, device=device) if has_val else None
+    say(f"learning a joint space from {len(train):,} texts")
+    model = learn_space(train, val, device=device)
+    vectors = image_vectors(model, frozen_features(corpus, device)).numpy()
+    checksums = Index(vectors, corpus.image_ids, approximate=len(corpus) >= LARGE).save(folder)
+    covariance = torch.from_numpy(np.atleast_2d(np.cov(vectors.T)))
+    state = {"model": model.state_dict(), "covariance": covariance, "index": checksums}
+    checkpoint.save(folder / "space.pt", state)  # written last: its presence says that all is there
+
+
+def _read(folder: Path, corpus: Corpus, say: Callable[[str], None]) -> tuple[JointEmbedding, Index, np.ndarray] | None:
+    """What `_learn` wrote; None where there is nothing. What is damaged is said and removed."""
+    try:
+        state = checkpoint.load(folder / "space.pt")
+        if state is None:
+            return None
+        index = Index.load(folder, state["index"])
+        if list(index.ids) != list(corpus.image_ids):
+            raise ValueError(f"{folder} is of other pictures than the corpus, or of another order")
+    except (ValueError, OSError, RuntimeError, KeyError) as error:
+        say(f"{error}: {folder} is removed and made anew")
+        shutil.rmtree(folder)
+        return None
+    sizes = [state["model"][f"{side}.1.weight"].shape for side in ("image", "sentence")]
+    model = linear_model(sizes[0][1], sizes[1][1], sizes[0][0])
+    model.load_state_dict(state["model"])
+    return model, index, state["covariance"].numpy()

@@ -139,10 +139,11 @@ class Index:
         cosines, rows = self.search(self._faiss.reconstruct(row)[None], k, others)
         return [(self.ids[r], float(c)) for r, c in zip(rows[0], cosines[0], strict=True)]
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path) -> dict[str, str]:
         """Write `vectors.faiss` and `index.json` (ids, settings, checksum) into a folder; no reader sees half of one.
 
-        Raises TypeError for ids that JSON does not keep: they must be texts or integers.
+        Returns the SHA-256 of both by name, with which `load` tells whether they are the ones that were written.
+        Raises TypeError for ids that JSON does not keep (they must be texts or integers), OSError for a full disk.
         """
         import faiss
 
@@ -152,23 +153,37 @@ class Index:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / "vectors.faiss") as path:
-            faiss.write_index(self._faiss, str(path))
+            try:
+                faiss.write_index(self._faiss, str(path))
+            except RuntimeError as error:  # faiss has no other kind, also for a full disk
+                raise OSError(f"{folder / 'vectors.faiss'} could not be written: {error}") from error
             checksum = _checksum(path)
         content = {"probes": self.probes, "sha256": checksum, "ids": self.ids}
         with atomic_path(folder / "index.json") as path:
             path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+            return {"vectors.faiss": checksum, "index.json": _checksum(path)}
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Index":
-        """Read what `save` wrote; FileNotFoundError where there is none, ValueError where the two files do not fit."""
+    def load(cls, folder: str | Path, checksums: dict[str, str] | None = None) -> "Index":
+        """Read what `save` wrote; `checksums`: what it returned, where that was kept.
+
+        Raises FileNotFoundError where there is none, ValueError where a file is damaged or the two do not fit.
+        """
         import faiss
 
         vectors, settings = Path(folder) / "vectors.faiss", Path(folder) / "index.json"
         for path in (vectors, settings):
             if not path.is_file():
                 raise FileNotFoundError(f"{path} does not exist: {folder} holds no saved index")
-        content = json.loads(settings.read_text(encoding="utf-8"))
-        if _checksum(vectors) != content["sha256"]:
+        for name, checksum in (checksums or {}).items():
+            if _checksum(Path(folder) / name) != checksum:
+                raise ValueError(f"{Path(folder) / name} is damaged: its checksum differs; save the index again")
+        try:
+            content = json.loads(settings.read_text(encoding="utf-8"))
+            fits = _checksum(vectors) == content["sha256"] and isinstance(content["ids"], list) and content["probes"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{settings} is damaged ({error}); save the index again") from error
+        if not fits:
             raise ValueError(f"{vectors} is not the file that {settings.name} belongs to; save the index again")
         index = cls.__new__(cls)
         index._faiss = faiss.read_index(str(vectors))

@@ -19,7 +19,7 @@ def learn_space(train: Pairs, val: Pairs | None, epochs: int = 15, seed: int = 0
     train: `frozen_pairs`; val: chooses the epoch, None keeps the last. Returns the model, on the CPU.
     """
     rows = train.image_rows(train.image_of_text)
-    dim = min(DIM, rows.shape[1], train.texts.shape[1], len(rows) - 1)
+    dim = max(1, min(DIM, rows.shape[1], train.texts.shape[1], len(rows) - 1))
     cca = CCA(dim, ridge=RIDGE, power=1.0).fit(rows, train.texts)
     model = from_cca(cca, DROPOUT, seed=seed)
     config = TrainConfig(epochs, 128, 1e-4, weight_decay=0.01, schedule="cosine", seed=seed)

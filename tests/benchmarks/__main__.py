@@ -30,6 +30,7 @@ QUICK = {
     "search": "--vectors 100000 --queries 200",
     "text": "--words 500000 --rounds 2",
     "training": "--steps 6",
+    "visitors": "--visitors 50 --requests 1000 --half-open 100",
 }
 
 

@@ -4,6 +4,9 @@ img2dataset needs pandas 2 and brings OpenCV, albumentations and wandb (which st
 environment of its own, made on first use. It honours those who do not want their pictures used: answers with the
 header `X-Robots-Tag: noai`, `noimageai`, `noindex` or `noimageindex` are not kept. It reads no robots.txt and knows no
 licences: whether you may use the pictures you have to find out yourself.
+
+A list may come from a stranger. What img2dataset may connect to and fetch, `lib.data.obtain.guard` says, which runs in
+its processes.
 """
 
 import json
@@ -12,12 +15,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.base.files import atomic_path, cache_dir
+from lib.base.files import atomic_path, cache_dir, write_text
+from lib.data.obtain import guard
 from lib.data.obtain.addresses import Listed, read_list
 
 if TYPE_CHECKING:
@@ -32,7 +38,8 @@ LIST, FAILED, LOG = "urls.parquet", "failed.jsonl", "img2dataset.log"
 OUTCOMES = {
     "good": "in the shards",
     "missing": "the server has it no longer (404, 410)",
-    "too slow": "the server was silent for longer than the time-out",
+    "too slow": "the server was silent for longer than the time-out, or not done in a minute",
+    "refused": "an address inside a network, or more than 20 MB",
     "opted out": "X-Robots-Tag says that it may not be used",
     "undecodable": "what came is no picture",
     "unreachable": "no such server, or it refused or broke off",
@@ -54,16 +61,27 @@ def assemble(
     timeout: float = 10,
     threads: int = 32,
     say: Callable[[str], Any] = print,
+    allow_private: bool = False,
 ) -> Counter:
     """Fetch the pictures of a list into WebDataset shards in `out`; gives the number of addresses by OUTCOMES.
 
     `captions` and `tags` are columns of the list (see `read_list`). Pictures are scaled down until their shorter side
     has `size` pixels, never up. `timeout` is how many seconds a server may be silent. A second call goes on where the
-    first was interrupted. `failed.jsonl` names every address that failed and why, with its texts, and is itself a list.
+    first was interrupted. A picture has at most 20 MB and comes within a minute; only with `allow_private` may it come
+    from this machine or a network inside, wherever a redirect or a name leads. `failed.jsonl` names every address that
+    failed and why, with its texts, and is itself a list.
 
-    Raises ValueError where `out` was begun with another list or size, AssemblyError where img2dataset cannot be run.
+    Raises ValueError where `out` was begun with another list or size, or where a proxy is set, AssemblyError where
+    img2dataset cannot be run.
     """
     import pyarrow.parquet as pq
+
+    proxies = {kind: at for kind, at in urllib.request.getproxies().items() if kind in ("http", "https", "all")}
+    if proxies and not allow_private:
+        raise ValueError(
+            f"a proxy is set ({', '.join(sorted(proxies))}): what it connects to cannot be checked. Where the list is "
+            "of people you trust, use --allow-private"
+        )
 
     listed, unusable = read_list(urls, captions, tags)
     table = _table(listed, size)
@@ -79,11 +97,10 @@ def assemble(
     if len(list(out.glob("*_stats.json"))) < -(-len(listed) // SHARD):  # one for each shard that is whole
         program = tool(say)
         say(f"fetching {len(listed):,} pictures; how it goes on is told in {out / LOG}")
-        _run(program, out, size, timeout, threads)
+        _run(program, out, size, timeout, threads, allow_private)
     failed = [_failure(row.url, Listed([], []), "no address", row.message) for row in unusable]
     failed += _failures(out, listed)
-    with atomic_path(out / FAILED) as path:
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in failed), encoding="utf-8")
+    write_text(out / FAILED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in failed))
     counts = Counter(row["why"] for row in failed)
     counts["good"] = len(listed) + len(unusable) - len(failed)
     return counts
@@ -124,7 +141,7 @@ def tool(say: Callable[[str], Any] = print) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             _call([sys.executable, "-m", "venv", str(folder)])
             _call([str(programs / "python"), "-m", "pip", "install", "--quiet", *REQUIREMENTS])
-            (folder / ".ready").touch()
+            write_text(folder / ".ready", VERSION)
     return programs / "img2dataset"
 
 
@@ -134,7 +151,7 @@ def _call(command: list[str]) -> None:
         raise AssemblyError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).strip()[-2000:]}")
 
 
-def _run(program: Path, out: Path, size: int, timeout: float, threads: int) -> None:
+def _run(program: Path, out: Path, size: int, timeout: float, threads: int, allow_private: bool) -> None:
     options = {
         "url_list": out / LIST,
         "input_format": "parquet",
@@ -155,7 +172,9 @@ def _run(program: Path, out: Path, size: int, timeout: float, threads: int) -> N
     command = [str(program), *(f"--{name}={value}" for name, value in options.items())]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"WANDB_MODE": "disabled", "NO_ALBUMENTATIONS_UPDATE": "1"}
-    with (out / LOG).open("ab") as stream:
+    with tempfile.TemporaryDirectory() as folder, (out / LOG).open("ab") as stream:
+        write_text(Path(folder, "sitecustomize.py"), Path(guard.__file__).read_text(encoding="utf-8"))
+        environment |= {"PYTHONPATH": folder, guard.ALLOW_PRIVATE: str(int(allow_private))}
         done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
     if done.returncode:
         raise AssemblyError(f"img2dataset failed with exit code {done.returncode}; it says why in {out / LOG}")
@@ -189,6 +208,8 @@ def _why(status: str, message: str) -> str:
         return "undecodable"
     if re.match(r"HTTP Error (404|410)\b", message):
         return "missing"
+    if guard.REFUSED in message:
+        return "refused"
     if "X-Robots-Tag" in message:
         return "opted out"
     return "too slow" if "timed out" in message else "unreachable"

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lib.base.files import atomic_path
+from lib.base.files import write_text
 from lib.data.obtain.download import DownloadError, download, verify
 from lib.data.obtain.registry import Entry, RemoteFile, there
 from lib.data.obtain.unpack import unpack
@@ -50,7 +51,7 @@ def _get_files(entry: Entry, root: Path, progress: bool, say: Callable[[str], An
         for file in entry.files:
             try:
                 say(f"{entry.name}: {_get_file(file, root, progress)}")
-            except (DownloadError, ValueError) as error:
+            except (DownloadError, OSError, ValueError) as error:
                 failures.append(str(error))
     return failures
 
@@ -62,27 +63,39 @@ def _get_file(file: RemoteFile, root: Path, progress: bool) -> str:
     complete = bool(file.gives) and all(there(root, pattern) for pattern in file.gives)
     if complete and not known.get("unpacking"):
         return f"{file.name} is unpacked already"
+    # A file that nobody published a checksum of is recognised by the one it had when it was first used.
+    first = known.get("sha256") if file.sha256 is None else None
+    wanted = replace(file, sha256=file.sha256 or first)
     target = root / file.name if file.unpack else root / file.folder / file.name
     done = "was there, "
-    if not target.exists():
-        if not file.urls:
-            size = "" if file.bytes is None else f" ({file.bytes:,} bytes)"
-            raise DownloadError(f"{file.name}{size} has to be put into {target.parent} by hand; then run this again")
-        known = {"sha256": download(file, target, progress=progress), "stamp": _stamp(target)}
-        done = "downloaded, "
-    elif known.get("stamp") != _stamp(target):
-        try:
-            known = {"sha256": verify(target, file, progress), "stamp": _stamp(target)}
-        except DownloadError as error:
-            raise DownloadError(f"{error}; move it away and run this again") from error
-    verified = "verified" if file.sha256 or file.md5 else "no checksum is registered to verify it by"
-    if not file.unpack:
-        _write_record(root, {**record, file.name: known})
-        return f"{file.name} {done}{verified}"
-    _write_record(root, {**record, file.name: {**known, "unpacking": True}})
-    unpack(target, root / file.folder, progress)
+    try:
+        if not target.exists():
+            if not file.urls:
+                size = "" if file.bytes is None else f" ({file.bytes:,} bytes)"
+                raise DownloadError(
+                    f"{file.name}{size} has to be put into {target.parent} by hand; then run this again"
+                )
+            known = {"sha256": download(wanted, target, progress=progress), "stamp": _stamp(target)}
+            done = "downloaded, "
+        elif file.unpack or known.get("stamp") != _stamp(target):  # what is unpacked is read again in any case
+            try:
+                known = {"sha256": verify(target, wanted, progress), "stamp": _stamp(target)}
+            except DownloadError as error:
+                raise DownloadError(f"{error}; move it away and run this again") from error
+    except DownloadError as error:
+        if first is None or first not in str(error):
+            raise
+        raise DownloadError(
+            f"{error}; registered at first use, in {root / RECORD}: delete that if it is new"
+        ) from error
+    verified = "verified" if wanted.sha256 or file.md5 else "its checksum kept, as none is registered to verify it by"
+    if file.unpack:
+        # Without the checksum: an archive that cannot be unpacked is none to trust.
+        _write_record(root, {**record, file.name: {**({"sha256": first} if first else {}), "unpacking": True}})
+        unpack(target, root / file.folder, progress)
+        verified += ", unpacked; it may be deleted"
     _write_record(root, {**record, file.name: known})
-    return f"{file.name} {done}{verified}, unpacked; it may be deleted"
+    return f"{file.name} {done}{verified}"
 
 
 def _stamp(path: Path) -> list[int]:
@@ -93,11 +106,13 @@ def _stamp(path: Path) -> list[int]:
 def _read_record(root: Path) -> dict:
     path = root / RECORD
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(record, dict) or not all(isinstance(known, dict) for known in record.values()):
+            raise ValueError("no entries by file")
+        return record
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}): delete it, the files are verified again then") from error
 
 
 def _write_record(root: Path, record: dict) -> None:
-    with atomic_path(root / RECORD) as path:
-        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_text(root / RECORD, json.dumps(record, indent=1))

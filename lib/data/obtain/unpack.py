@@ -1,18 +1,30 @@
 """Unpack zip, tar and gz, only inside one folder, so that an interruption or a bad archive leaves nothing half done."""
 
+import bz2
+import errno
 import gzip
+import lzma
 import os
 import re
 import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tqdm.auto import tqdm
 
-DAMAGED = (zipfile.BadZipFile, tarfile.ReadError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
+# What the readers raise for damaged archives; OSError because bz2 has no class of its own, and because damage can make
+# names that no disk takes. OF_THE_DISK is not the archive's fault.
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError,
+    KeyError, OverflowError, OSError,
+)  # fmt: skip
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+COMPRESSED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}  # by first bytes
 SEPARATOR = re.compile(r"[/\\]")
 SYMLINK = 0o120000
 
@@ -26,7 +38,7 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> None:
 
     Where the archive consists of one folder of the name of `folder`, its content is taken. Raises UnsafeArchive with
     the name of a member that is absolute, has "..", or is a link that leaves the folder, ValueError where the archive
-    is damaged; nothing of it is in the folder then.
+    is damaged, OSError where the disk is full or not to be written to; nothing of it is in the folder then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # No random name: what a killed process left is found and removed.
@@ -36,12 +48,16 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> None:
     try:
         with tqdm(unit="B", unit_scale=True, desc=f"unpack {archive.name}", disable=not progress) as bar:
             _reader(archive.name.lower())(archive, temporary, bar)
+        if hasattr(os, "sync"):
+            os.sync()  # what is called unpacked survives a power cut
         (*others, inner) = [*temporary.iterdir()] or [temporary]
         alone = not others and inner.name == folder.name and inner.is_dir() and not inner.is_symlink()
         _move(inner if alone else temporary, folder)
     except UnsafeArchive:
         raise
     except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            raise
         raise ValueError(f"{archive} is damaged ({error}): delete it and fetch it again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -66,9 +82,25 @@ def _unzip(archive: Path, folder: Path, bar: tqdm) -> None:
             bar.update(member.file_size)
 
 
+class _Member(tarfile.TarInfo):
+    """A member of a tar; tarfile takes a damaged head of any but the first for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"its end is missing, or a head in it is damaged: {error}") from error
+
+
 def _untar(archive: Path, folder: Path, bar: tqdm) -> None:
     links: set[PurePosixPath] = set()
-    with tarfile.open(archive) as content:
+    with archive.open("rb") as file:
+        head = file.read(6)
+    opened = next((reader for first, reader in COMPRESSED.items() if head.startswith(first)), open)
+    with opened(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:", tarinfo=_Member) as content:
         for member in content:
             _check_name(archive, member.name)
             path = PurePosixPath(member.name)
@@ -84,6 +116,10 @@ def _untar(archive: Path, folder: Path, bar: tqdm) -> None:
             except tarfile.FilterError as error:
                 raise UnsafeArchive(f"{archive}: member {member.name!r}: {error}; nothing was unpacked") from error
             bar.update(member.size)
+        # The checksum of what is compressed comes at its end, behind that of the tar.
+        while rest := stream.read(1 << 20):
+            if rest.strip(b"\0"):
+                raise tarfile.ReadError("something stands behind its end")
 
 
 def _gunzip(archive: Path, folder: Path, bar: tqdm) -> None:
