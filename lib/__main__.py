@@ -41,6 +41,7 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that the first of `arguments` names with the others; returns the exit code."""
+    environment.print_anywhere()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(listing())

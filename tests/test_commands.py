@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lib.__main__ import COMMANDS, function, listing, main
 from lib.base import environment, files
 from lib.base.environment import NotReady
+from lib.base.files import cache_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 BARE = ("lib/__init__.py", "lib/__main__.py", "lib/base/__init__.py", "lib/base/environment.py")
@@ -364,3 +366,24 @@ def test_a_file_that_windows_holds_is_replaced_when_it_is_let_go(tmp_path, monke
         files.write_text(tmp_path / "b.txt", "b")
     assert sum(pauses) < 5
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_table_is_printed_where_the_terminal_lacks_its_letters(tmp_path):
+    (tmp_path / "ü🐶.txt").write_text("no picture", encoding="utf-8")
+    (tmp_path / "dog.txt").write_text("a dog", encoding="utf-8")
+    Image.new("RGB", (8, 8)).save(tmp_path / "dog.png")
+    command = ["data", "check", "folder", "--root", str(tmp_path), "--out", str(tmp_path / "found.csv")]
+    found = subprocess.run(
+        [sys.executable, "-m", "lib", *command],
+        cwd=ROOT,
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+    )
+    assert "ü?.txt".encode("cp1252") in found.stdout, found.stderr.decode("cp1252", "replace")
+
+
+def test_a_cache_that_cannot_be_written_names_its_variable(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LIB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OSError, match="no folder for caches can be made at .*LIB_CACHE may name another place"):
+        cache_dir("fits")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import io
 import os
 import re
 import shutil
@@ -49,6 +50,13 @@ def enter(arguments: list[str], root: Path = ROOT) -> None:
         raise NotReady(f".venv has {_version()}, this project needs {SUPPORTED}: delete the folder .venv and try again")
     if not is_ready(root):
         install(root)
+
+
+def print_anywhere() -> None:
+    """Let letters that the terminal cannot show be printed as question marks; a table with one of them is a table."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def is_made(root: Path = ROOT) -> bool:

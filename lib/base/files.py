@@ -17,10 +17,15 @@ ROOT = Path(__file__).resolve().parents[2]
 def cache_dir(*parts: str) -> Path:
     """Return the folder `<repository>/data/cache/<parts>`, created; the variable LIB_CACHE moves `data/cache`.
 
-    A copy of lib that is installed outside of the repository keeps its caches in the user's cache folder.
+    A copy of lib that is installed outside of the repository keeps its caches in the user's cache folder. Raises OSError
+    that names LIB_CACHE where the folder cannot be made.
     """
     folder = Path(os.environ.get("LIB_CACHE") or _home("cache")).joinpath(*parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"no folder for caches can be made at {folder}: {error.strerror}; LIB_CACHE may name another place"
+        raise type(error)(message) from error
     return folder
 
 

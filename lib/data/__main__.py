@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from lib.base.environment import print_anywhere
 from lib.base.files import cache_dir
 from lib.data import load
 from lib.data.obtain.assemble import FAILED, AssemblyError, assemble, format_outcomes
@@ -14,6 +15,7 @@ from lib.data.obtain.registry import Entry, read_entry, read_registry, wrong_cou
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns 0 when all is well, 1 when something is missing or wrong, 2 for a wrong command."""
+    print_anywhere()
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
