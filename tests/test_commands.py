@@ -385,5 +385,5 @@ def test_a_table_is_printed_where_the_terminal_lacks_its_letters(tmp_path):
 def test_a_cache_that_cannot_be_written_names_its_variable(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LIB_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(OSError, match="no folder for caches can be made at .*LIB_CACHE may name another place"):
+    with pytest.raises(OSError, match=r"no folder for caches can be made at .*LIB_CACHE may name another place"):
         cache_dir("fits")

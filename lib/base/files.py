@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def cache_dir(*parts: str) -> Path:
     """Return the folder `<repository>/data/cache/<parts>`, created; the variable LIB_CACHE moves `data/cache`.
 
-    A copy of lib that is installed outside of the repository keeps its caches in the user's cache folder. Raises OSError
-    that names LIB_CACHE where the folder cannot be made.
+    A copy of lib that is installed outside of the repository keeps its caches in the user's cache folder. OSError,
+    naming LIB_CACHE, where the folder cannot be made.
     """
     folder = Path(os.environ.get("LIB_CACHE") or _home("cache")).joinpath(*parts)
     try:
