@@ -8,8 +8,8 @@ from torch import nn
 
 from lib.base.files import ROOT
 from lib.data import load
-from lib.data.corpus import Corpus
 from lib.data.concepts import CONCEPTS, balanced_split, category_items, concept_labels, named_labels, with_split
+from lib.data.corpus import Corpus
 from lib.evaluation.categories import CLEAN, PUBLISHED, evaluate_categories
 from lib.run import notebook
 from lib.run.profile import load_profile, parameters_for
