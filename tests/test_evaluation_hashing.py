@@ -36,14 +36,20 @@ def test_codes_that_cannot_be_packed_or_compared():
         hamming_search(pack(np.ones((1, 16))), pack(np.ones((3, 16))), 4)
 
 
-@pytest.mark.parametrize("bits", [16, 64, 128])
-def test_search_equals_sorting_float_scores(bits, monkeypatch):
-    monkeypatch.setattr("lib.evaluation.hashing.SEARCH_TILE", 7)
-    a, b = random_codes(2, 5, bits), random_codes(3, 40, bits)
-    distances, rows = hamming_search(pack(a), pack(b), 6)
-    expected = np.argsort(-(a @ b.T), axis=1, kind="stable")[:, :6]
+@pytest.mark.parametrize("bits", [16, 32, 48, 64, 128, 320])
+@pytest.mark.parametrize(("items", "k"), [(40, 6), (40, 40), (9_000, 300)])
+def test_search_equals_a_stable_sort_of_float_scores(bits, items, k):
+    a, b = random_codes(2, 5, bits), random_codes(3, items, bits)
+    b[items // 4 :: 3] = a[0]  # more codes of one distance than are asked for
+    distances, rows = hamming_search(pack(a), pack(b), k)
+    expected = np.argsort(-(a @ b.T), axis=1, kind="stable")[:, :k]
     assert (rows == expected).all()
     assert (distances == (bits - np.take_along_axis(a @ b.T, expected, 1)) / 2).all()
+
+
+def test_search_takes_every_second_row_of_packed_codes():
+    codes = pack(random_codes(2, 80, 64))
+    assert (hamming_search(codes[:9:2], codes[::2], 1)[1] == np.arange(5)[:, None]).all()
 
 
 def by_all_orders(distances, relevant, k, measure):

@@ -21,7 +21,7 @@ ROOMS = [  # each imports from itself and from those before it
 ]  # fmt: skip
 TORCH_ONLY = {"base", "models", "losses", "evaluation", "training"}  # run where only torch and numpy are installed
 TORCH_ONLY_MAY_IMPORT = {"torch", "numpy", "tqdm", "filelock", "lib"}
-BY_NEED = {"platformdirs", "ray", "scipy", "yaml"}  # inside single functions of these rooms, which say so
+BY_NEED = {"faiss", "platformdirs", "ray", "scipy", "yaml"}  # inside single functions of these rooms, which say so
 # Comes with the CUDA builds of torch and is no dependency; the only files with it are imported where it is there.
 ONLY_WITH_CUDA, KERNELS = {"triton"}, {f"lib/losses/streaming/{name}.py" for name in ("blocks", "kernels")}
 HEAVY = [

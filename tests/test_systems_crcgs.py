@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from lib.base.files import ROOT
 from lib.data import load
-from lib.data.concepts import CONCEPTS, balanced_split, category_items, concept_labels, with_split
+from lib.data.concepts import CONCEPTS, balanced_split, category_items, concept_labels, named_labels, with_split
+from lib.data.corpus import Corpus
 from lib.evaluation.categories import CLEAN, PUBLISHED, evaluate_categories
 from lib.run import notebook
 from lib.run.profile import load_profile, parameters_for
@@ -27,12 +29,15 @@ from lib.systems.crcgs import (
     category_config,
     contrastive,
     dcmh,
+    discriminative,
     dscmr,
     embed,
+    fit_generators,
     fit_hash_layer,
     generation,
     generation_config,
     projection,
+    words_present,
 )
 from lib.training import fit
 from tests import test_data_coco
@@ -85,10 +90,18 @@ def score(images, texts, labels, codes=False):
     ).as_dict()["map_avg"]
 
 
-@pytest.mark.parametrize("name", ["dscmr", "projection", "contrastive", "dcmh", "crcgs", "crcgs, published batches"])
+@pytest.mark.parametrize(
+    "name", ["base", "dscmr", "projection", "contrastive", "dcmh", "crcgs", "crcgs, published batches"]
+)
 def test_every_objective_learns_the_labels(name, generators):
     train, val = toy(), toy(1)
-    made = {"dscmr": dscmr(30.0), "projection": projection(), "contrastive": contrastive(), "dcmh": dcmh()}
+    made = {
+        "base": discriminative(30.0),
+        "dscmr": dscmr(),
+        "projection": projection(),
+        "contrastive": contrastive(),
+        "dcmh": dcmh(),
+    }
     objective = made.get(name) or CrcgsObjective(generators, CrcgsWeights(), len(train), CONFIG, "batches" in name, 32)
     model = network()
     before = score(*embed(model, val), val.labels)
@@ -98,6 +111,42 @@ def test_every_objective_learns_the_labels(name, generators):
     assert after > max(0.9, before)
 
 
+def test_the_loss_of_dscmr_is_that_of_loops():
+    batch, model, total = toy().take(torch.arange(8)), network().requires_grad_(False), 0.0
+    sides = model.encode_images(batch.images), model.encode_sentences(batch.texts)
+    for side in sides:
+        for feature, label in zip(side, batch.labels, strict=True):
+            total += float((model.classifier(feature) - label.float()).square().sum().sqrt()) / 8
+    for a, b in ((0, 0), (0, 1), (1, 1)):
+        for i in range(8):
+            for j in range(8):
+                theta = float(torch.cosine_similarity(sides[a][i], sides[b][j], dim=0)) / 2
+                alike = bool((batch.labels[i] & batch.labels[j]).any())
+                total += 0.3 * (np.log(1 + np.exp(theta)) - alike * theta) / 64
+    total += 0.2 * float((sides[0] - sides[1]).square().sum(1).sqrt().mean())
+    assert float(dscmr(0.3, 0.2)(model, batch)) == pytest.approx(total, rel=1e-4)
+
+
+def test_teachers_of_a_seed_are_the_same_whatever_came_before():
+    config = generation_config(2, 24, seed=3)
+    first, histories = fit_generators(toy(), toy(1), config, 16, 8, True, "cpu")
+    torch.rand(5)
+    again, _ = fit_generators(toy(), toy(1), config, 16, 8, True, "cpu")
+    other, _ = fit_generators(toy(), toy(1), generation_config(2, 24, seed=4), 16, 8, True, "cpu")
+    weights = [torch.cat([p.flatten() for p in made.parameters()]) for made in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert (first.image_to_text.target_dim, first.text_to_image.target_dim) == (Y, X)
+    assert float(first.image_to_text(toy().images).detach().min()) >= 0
+    assert all("val_loss" in history.rows[-1] for history in histories)
+    assert not any(parameter.requires_grad for parameter in first.parameters())
+
+
+def test_words_that_are_present():
+    bags = words_present(["A dog, a dog!", "", "cats"], ["dog", "cats", "a"])
+    assert bags.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+
+
 def test_each_term_can_be_taken_out(generators):
     batch, model = toy().take(torch.arange(24)), network()
     whole = CrcgsObjective(generators, CrcgsWeights(), N, CONFIG)
@@ -105,7 +154,7 @@ def test_each_term_can_be_taken_out(generators):
     assert set(whole.terms) == {"discriminative", "distillation", "adversarial", "contrastive", "support"}
     none = CrcgsWeights(distillation=0, adversarial=0, contrastive=0, support=0)
     bare = CrcgsObjective(generators, none, N, CONFIG)
-    torch.testing.assert_close(bare(model, batch), dscmr()(model, batch))
+    torch.testing.assert_close(bare(model, batch), discriminative()(model, batch))
     assert set(bare.terms) == {"discriminative"}
 
 
@@ -137,7 +186,7 @@ def test_training_repeats_itself(generators):
 @pytest.mark.parametrize("bits", [16, 64])
 def test_a_hash_layer_keeps_what_was_learned(bits):
     train, val, model = toy(), toy(1), network()
-    fit(model, train, CONFIG, objective=dscmr(30.0), val=SearchedItems(val), **QUIET)
+    fit(model, train, CONFIG, objective=discriminative(30.0), val=SearchedItems(val), **QUIET)
     continuous = score(*embed(model, val), val.labels)
     torch.manual_seed(0)
     hashed, _ = fit_hash_layer(model, HashLayer(16, bits, 32), train, CONFIG, val=val, **QUIET)
@@ -196,7 +245,10 @@ def test_profiles_of_the_published_corpora_have_the_published_settings(corpus, p
     )
     sizes = has["category_epochs"], has["category_batch"], has["category_rate"]
     assert (weights, category_config(*sizes, plateau=has["category_plateau"])) == (run.weights, run.train)
-    assert (has["code_epochs"], has["code_rate"]) == (run.hashing.epochs, run.hashing.learning_rate)
+    codes = category_config(has["code_epochs"], has["code_batch"], has["code_rate"])
+    assert codes == run.hashing
+    assert has["published_form"], "binary bag of words, pictures as they are, generators that end in a ReLU"
+    assert has["choose_epoch"]
     assert (has["category_hidden"], has["category_dim"], has["category_layers"]) == (2048, 1024, 3)
     assert (has["corpus"], has["network_dropout"], has["discriminator_width"]) == (corpus, 0, 2048)
     assert has["contrastive_batches"]
@@ -219,6 +271,18 @@ def test_concepts_of_captions():
     words = [word for of_concept in CONCEPTS.values() for word in of_concept.split()]
     assert len(words) == len(set(words)), "a word names one concept"
     assert all(word.isascii() and word.islower() and word.isalpha() for word in words)
+
+
+def test_the_text_of_an_item_has_no_say_in_its_labels():
+    captions = [["a dog", "a cat", "cats"], ["a dog", "a dog", "snow"], ["a cat", "two dogs", "a dog"], ["a cat"]]
+    images = [Image.new("RGB", (8, 8), (40 * i, 0, 0)) for i in range(4)]
+    rest = {"labels": None, "label_names": [], "split": np.array(["test"] * 4)}
+    names = {"licence": "none", "source": "here", "attribution": "nobody"}
+    items = category_items(Corpus("toy", images, list("abcd"), captions, [[]] * 4, **rest, **names))
+    assert items.label_names == ["cat"]  # a dog is named twice behind the first caption of one picture alone
+    assert items.texts == ["a dog", "a cat"]  # the first picture, and the last, which has one caption
+    assert items.labels.tolist() == [[True], [True]]
+    assert named_labels(items).tolist() == [[False], [True]]
 
 
 def test_items_of_openmoji_are_its_subgroups():

@@ -1,8 +1,8 @@
 """Items of retrieval by category: one picture, one text, some labels.
 
 Photographs with captions and without labels get concept labels by a fixed list of words: a picture has a concept if at
-least two of its captions (one, where it has a single caption) hold one of the concept's words. That is a rule about
-texts that people wrote; no model takes part.
+least two of its captions hold one of the concept's words. The first caption, which is the item's text, has no say in
+it. That is a rule about texts that people wrote; no model takes part.
 """
 
 import re
@@ -88,7 +88,10 @@ class CategoryItems:
 
 
 def concept_labels(captions: list[list[str]]) -> np.ndarray:
-    """Return the concepts (N, len(CONCEPTS)) bool that the captions of each picture name, in the order of CONCEPTS."""
+    """Return the concepts (N, len(CONCEPTS)) bool that the captions of each picture name, in the order of CONCEPTS.
+
+    At least two captions have to name a concept, or the only one that there is.
+    """
     of_word: dict[str, list[int]] = {}
     for column, words in enumerate(CONCEPTS.values()):
         for word in words.split():
@@ -105,22 +108,35 @@ def concept_labels(captions: list[list[str]]) -> np.ndarray:
 def category_items(corpus: Corpus) -> CategoryItems:
     """Return the items of a corpus: its pictures that have a text and a label.
 
-    Text: the first caption and the tags, in one. The other captions stay unseen where the labels come from captions, so
-    that a text does not spell out its labels. Labels: those of the corpus, of OpenMoji the subgroups alone; concepts of
-    the captions where it has none; labels of fewer than two items are left out.
+    Text: the first caption and the tags, in one. Labels: those of the corpus, of OpenMoji the subgroups alone; where it
+    has none, concepts of the captions behind the first (of the first, where it is the only one: its text then spells
+    out its labels). Labels of fewer than two items are left out.
 
     Raises ValueError where nothing is left.
     """
     texts = [" ".join([*captions[:1], *tags]) for captions, tags in zip(corpus.captions, corpus.tags, strict=True)]
     labels, names = corpus.labels, corpus.label_names
     if labels is None:
-        labels, names = concept_labels(corpus.captions), list(CONCEPTS)
+        labels, names = concept_labels([captions[1:] or captions for captions in corpus.captions]), list(CONCEPTS)
     kept = [i for i, name in enumerate(names) if not name.startswith("group:") and labels[:, i].sum() > 1]
     labels, names = labels[:, kept], [names[i] for i in kept]
     rows = np.flatnonzero(labels.any(1) & np.array([bool(text) for text in texts]))
     if not len(rows):
         raise ValueError(f"corpus {corpus.name}: no picture has both a text and a label")
     return CategoryItems(corpus.take(rows), [texts[row] for row in rows], labels[rows], names)
+
+
+def named_labels(items: CategoryItems) -> np.ndarray:
+    """Return which labels the words of each item's own text name, (N, C) bool: what can be known without its picture.
+
+    A label is named by the words of its concept, or by those of its name without a prefix such as `subgroup:`.
+    """
+    texts = [set(_WORD.findall(text.lower())) for text in items.texts]
+    named = np.zeros(items.labels.shape, dtype=bool)
+    for column, name in enumerate(items.label_names):
+        words = set(_WORD.findall(CONCEPTS.get(name, name.split(":")[-1]).lower()))
+        named[:, column] = [bool(words & text) for text in texts]
+    return named
 
 
 def balanced_split(

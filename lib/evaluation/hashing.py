@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-SEARCH_TILE = 32_768  # codes of the gallery that are compared at a time: 256 KB of 64-bit codes stay in cache
 COUNT_TILE = 4_000_000  # distances that are counted at a time
 
 
@@ -49,7 +48,15 @@ def hamming_distances(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 def hamming_search(queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the k nearest codes of a packed gallery (G, W) to packed queries (Q, W): distances and rows, both (Q, k).
 
-    Exact; of equal distances the lower row comes first. Beside the gallery, memory is one tile of it.
+    Exact, by faiss, and with all its threads; of equal distances the lower row comes first.
+
+    Example:
+        >>> import numpy as np
+        >>> from lib.evaluation.hashing import hamming_search, pack
+        >>> gallery = pack(np.tril(np.ones((17, 16), dtype=bool), -1))  # row i has i bits
+        >>> distances, rows = hamming_search(gallery[[1]], gallery, 4)
+        >>> distances.tolist(), rows.tolist()
+        ([[0, 1, 1, 2]], [[1, 0, 2, 3]])
 
     Raises:
         ValueError: codes of different lengths, or k above G.
@@ -60,29 +67,13 @@ def hamming_search(queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np
         raise ValueError(
             f"codes of different lengths: {queries.shape} {queries.dtype}, {gallery.shape} {gallery.dtype}"
         )
-    best = [(np.empty(0, dtype=np.uint16), np.empty(0, dtype=np.int64)) for _ in queries]
-    different = np.empty(SEARCH_TILE, dtype=gallery.dtype)  # written again and again: fresh memory costs as much
-    counts, distances = (np.empty(SEARCH_TILE, dtype=kind) for kind in (np.uint8, np.uint16))
-    for start in range(0, len(gallery), SEARCH_TILE):
-        words = [np.ascontiguousarray(word) for word in gallery[start : start + SEARCH_TILE].T]
-        size = len(words[0])
-        for i, query in enumerate(queries):
-            np.bitwise_xor(words[0], query[0], out=different[:size])
-            found = np.bitwise_count(different[:size], out=counts[:size])
-            if len(words) > 1:
-                distances[:size] = found
-                found = distances[:size]
-            for word, part in zip(words[1:], query[1:], strict=True):
-                np.bitwise_xor(word, part, out=different[:size])
-                found += np.bitwise_count(different[:size], out=counts[:size])
-            old, rows = best[i]
-            if len(old) == k and found.min() >= old[-1]:
-                continue
-            near = np.flatnonzero(found < int(old[-1])) if len(old) == k else np.arange(size)
-            merged = np.concatenate([old, found[near]])  # rows of earlier tiles are lower: a stable sort keeps
-            kept = np.argsort(merged, kind="stable")[:k]  # them before later ones
-            best[i] = merged[kept], np.concatenate([rows, near + start])[kept]
-    return np.stack([found for found, _ in best]), np.stack([rows for _, rows in best])
+    import faiss
+
+    # Its counting search keeps rows in the order of the gallery within a distance; its heaps, the default, do not
+    # promise which of equal codes they keep.
+    words = (np.ascontiguousarray(codes).view(np.uint8) for codes in (queries, gallery))
+    distances, rows = faiss.knn_hamming(*words, k, variant="mc")
+    return distances, rows
 
 
 @dataclass(frozen=True)

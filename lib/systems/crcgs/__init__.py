@@ -1,9 +1,16 @@
 """Contrastive learning with generative features and support sets (Zhang et al., SIGIR 2022), and what it beats."""
 
-from lib.systems.crcgs.baselines import contrastive, dcmh, dscmr, projection
-from lib.systems.crcgs.generators import FeatureGenerator, FeaturePairs, Generators, generation, generation_config
+from lib.systems.crcgs.baselines import contrastive, dcmh, discriminative, dscmr, projection
+from lib.systems.crcgs.generators import (
+    FeatureGenerator,
+    FeaturePairs,
+    Generators,
+    fit_generators,
+    generation,
+    generation_config,
+)
 from lib.systems.crcgs.hashing import HashedNetwork, fit_hash_layer, hashing
-from lib.systems.crcgs.items import LabelledItems, SearchedItems, category_config, embed
+from lib.systems.crcgs.items import LabelledItems, SearchedItems, category_config, embed, words_present
 from lib.systems.crcgs.linear_hash import LinearHash
 from lib.systems.crcgs.losses import (
     discrimination_loss,
@@ -36,9 +43,11 @@ __all__ = [
     "contrastive",
     "dcmh",
     "discrimination_loss",
+    "discriminative",
     "dscmr",
     "embed",
     "feature_distillation",
+    "fit_generators",
     "fit_hash_layer",
     "fooling_loss",
     "generation",
@@ -49,4 +58,5 @@ __all__ = [
     "projection",
     "support_set_loss",
     "support_weights",
+    "words_present",
 ]

@@ -7,6 +7,7 @@ from lib.losses import info_nce
 from lib.losses.category import (
     dcmh_loss,
     discriminative_loss,
+    pair_likelihoods,
     projection_classification,
     projection_matching,
     shared_labels,
@@ -16,13 +17,30 @@ from lib.systems.crcgs.networks import CategoryNetwork
 from lib.training import Objective
 
 
-def dscmr(classification: float = 1.0, likelihood: float = 1.0, gap: float = 1e-3) -> Objective:
-    """The objective of DSCMR, for a `CategoryNetwork`: the base of the ablation."""
+def discriminative(classification: float = 1.0, likelihood: float = 1.0, gap: float = 1e-3) -> Objective:
+    """The objective L_o alone, for a `CategoryNetwork`: the base of the ablation, DSCMR for several labels an item."""
 
     def objective(model: CategoryNetwork, batch: LabelledItems) -> Tensor:
         images, texts = _encoded(model, batch)
         logits = model.classifier(images), model.classifier(texts)
         return discriminative_loss(images, texts, *logits, batch.labels, classification, likelihood, gap)
+
+    return objective
+
+
+def dscmr(likelihood: float = 1e-3, gap: float = 0.1) -> Objective:
+    """The objective of DSCMR (Zhen et al. 2019) by its own loss, with the weights of its published program.
+
+    The distance of the classifier's outputs from the labels, `mean_i |y_i - P s_i|` on both sides, and the two other
+    terms of `discriminative_loss`.
+    """
+
+    def objective(model: CategoryNetwork, batch: LabelledItems) -> Tensor:
+        images, texts = _encoded(model, batch)
+        target = batch.labels.float()
+        labelled = sum((model.classifier(side).float() - target).norm(dim=1).mean() for side in (images, texts))
+        pairs = pair_likelihoods(images, texts, shared_labels(batch.labels) > 0)
+        return labelled + likelihood * pairs + gap * (images - texts).norm(dim=1).mean()
 
     return objective
 

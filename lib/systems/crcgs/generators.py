@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models import Dropout
-from lib.training import TrainConfig
+from lib.systems.crcgs.items import LabelledItems
+from lib.training import History, TrainConfig, fit
 from lib.training.batches import epoch_seed
 
 
@@ -83,6 +84,10 @@ class FeaturePairs:
     def __len__(self) -> int:
         return len(self.sources)
 
+    def turned(self) -> "FeaturePairs":
+        """The same pairs, from the targets to the sources."""
+        return FeaturePairs(self.targets, self.sources)
+
     def epoch(
         self, batch_size: int, seed: int, epoch: int, device: torch.device | str = "cpu"
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -120,3 +125,33 @@ def generation_config(epochs: int, batch_size: int = 80, learning_rate: float = 
         betas=(0.5, 0.999),
         seed=seed,
     )
+
+
+def fit_generators(
+    train: LabelledItems,
+    val: LabelledItems,
+    config: TrainConfig,
+    hidden: int = 2048,
+    dim: int = 1024,
+    relu_output: bool = False,
+    device: str = "auto",
+) -> tuple[Generators, tuple[History, History]]:
+    """Return both teachers, trained on the pairs of the items and frozen, and their histories.
+
+    Args:
+        train, val: the items; the epoch of smallest validation error is kept.
+        config: see `generation_config`; its seed is also that of the first weights.
+        hidden, dim, relu_output: see `FeatureGenerator`.
+        device: as in `fit`.
+    """
+    sizes = train.images.shape[1], train.texts.shape[1]
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        there, back = (FeatureGenerator(*ends, hidden, dim, relu_output=relu_output) for ends in (sizes, sizes[::-1]))
+    of_train, of_val = FeaturePairs(train.images, train.texts), FeaturePairs(val.images, val.texts)
+    options = {"objective": generation, "device": device, "progress": False}
+    histories = (
+        fit(there, of_train, config, val=of_val, **options),
+        fit(back, of_train.turned(), config, val=of_val.turned(), **options),
+    )
+    return Generators(there, back).freeze(), histories

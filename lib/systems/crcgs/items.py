@@ -1,6 +1,6 @@
 """Items with labels: the data of retrieval by category, how training runs over them, and what it chooses by."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lib.evaluation.categories import CLEAN, evaluate_categories
 from lib.models.interface import retrieval_model
+from lib.text import tokenize
 from lib.training import TrainConfig
 from lib.training.batches import epoch_seed
 
@@ -52,6 +53,15 @@ class LabelledItems:
     def take(self, rows: Tensor, device: torch.device | str = "cpu") -> "LabelledItems":
         """The items at these rows, on a device."""
         return LabelledItems(*(part[rows].to(device) for part in (self.images, self.texts, self.labels)))
+
+
+def words_present(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
+    """Return the binary bag of words of texts, (N, V) float: 1 where a word of the vocabulary is in the text."""
+    column = {word: number for number, word in enumerate(vocabulary)}
+    bags = torch.zeros(len(texts), len(vocabulary))
+    for row, text in enumerate(texts):
+        bags[row, [column[word] for word in tokenize(text) if word in column]] = 1
+    return bags
 
 
 @dataclass(frozen=True)
