@@ -1,6 +1,8 @@
-"""Unpack zip, tar and gz, only inside one folder, so that an interruption or a bad archive leaves nothing half done."""
+"""Unpack zip, tar, gz and deb, only inside one folder, so that an interruption or a bad archive leaves nothing half done."""
 
 import gzip
+import io
+import lzma
 import os
 import re
 import shutil
@@ -9,10 +11,11 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from tqdm.auto import tqdm
 
-DAMAGED = (zipfile.BadZipFile, tarfile.ReadError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
+DAMAGED = (lzma.LZMAError, zipfile.BadZipFile, tarfile.ReadError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
 SEPARATOR = re.compile(r"[/\\]")
 SYMLINK = 0o120000
 
@@ -50,6 +53,8 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> None:
 def _reader(name: str) -> Callable[[Path, Path, tqdm], None]:
     if name.endswith(".zip"):
         return _unzip
+    if name.endswith(".deb"):
+        return _undeb
     return _untar if re.search(r"\.(tar|tgz|tar\.\w+)$", name) else _gunzip
 
 
@@ -66,9 +71,10 @@ def _unzip(archive: Path, folder: Path, bar: tqdm) -> None:
             bar.update(member.file_size)
 
 
-def _untar(archive: Path, folder: Path, bar: tqdm) -> None:
+def _untar(archive: Path, folder: Path, bar: tqdm, stream: IO[bytes] | None = None) -> None:
+    """Unpack the tar file `archive`, or the one that `stream`, a part of it, is at."""
     links: set[PurePosixPath] = set()
-    with tarfile.open(archive) as content:
+    with tarfile.open(archive, fileobj=stream) as content:
         for member in content:
             _check_name(archive, member.name)
             path = PurePosixPath(member.name)
@@ -84,6 +90,21 @@ def _untar(archive: Path, folder: Path, bar: tqdm) -> None:
             except tarfile.FilterError as error:
                 raise UnsafeArchive(f"{archive}: member {member.name!r}: {error}; nothing was unpacked") from error
             bar.update(member.size)
+
+
+def _undeb(archive: Path, folder: Path, bar: tqdm) -> None:
+    """A Debian package: an `ar` archive, in which a tar file, data.tar.xz, holds what would be installed."""
+    with archive.open("rb") as file:
+        if file.read(8) != b"!<arch>\n":
+            raise tarfile.ReadError("no Debian package")
+        while header := file.read(60):
+            name, size = header[:16].decode("ascii", "replace").strip(" /"), header[48:58].strip()
+            if len(header) < 60 or not size.isdigit():
+                raise tarfile.ReadError("broken off")
+            if name.startswith("data.tar"):
+                return _untar(archive, folder, bar, io.BytesIO(file.read(int(size))))
+            file.seek(int(size) + int(size) % 2, os.SEEK_CUR)  # members begin at even places
+    raise tarfile.ReadError("without data.tar")
 
 
 def _gunzip(archive: Path, folder: Path, bar: tqdm) -> None:
