@@ -69,7 +69,8 @@ def test_a_drawing_is_whole_in_the_middle_of_a_white_square(loaded):
 )  # fmt: skip
 def test_addresses_are_dropped_wherever_they_stand(written):
     escaped = written.replace("<", "&lt;").replace(">", "&gt;")
-    captions, tags = texts_of(drawing(title=escaped, about=escaped, keywords=(escaped, "me@example.org", "fish")).encode())
+    svg = drawing(title=escaped, about=escaped, keywords=(escaped, "me@example.org", "fish"))
+    captions, tags = texts_of(svg.encode())
     assert [*captions, *tags] == ["fish by", "fish by", "fish"]
 
 
@@ -126,4 +127,4 @@ def test_what_is_missing_is_said(loaded, tmp_path):
     with pytest.raises(ValueError, match="size is 8 pixels"):
         loaded(openclipart_files(), size=8)
     with pytest.raises(ValueError, match=r"nothing could be read; 4 problems"):
-        loaded({name: "" for name in openclipart_files()})
+        loaded(dict.fromkeys(openclipart_files(), ""))

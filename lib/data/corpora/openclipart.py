@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from lib.base.files import atomic_path, cache_dir
 from lib.data.corpora.reading import Items, clean, corpus_root, find, listing
@@ -43,7 +43,7 @@ def load(root: str | Path | None = None, size: int = 224) -> Corpus:
     root = corpus_root(NAME, root, NAME)
     folder = find(NAME, root, "usr/share/openclipart/svg", "svg")
     drawn = cache_dir(NAME, f"{size}px-resvg{version('resvg_py')}")
-    items, first = Items(NAME, root), {}
+    items, first = Items(NAME, root), dict[str, str]()
     names = [name for name in listing(folder) if name.lower().endswith(".svg")]
     for name in tqdm(names, desc=f"drawing Open Clip Art at {size} px", unit="drawing"):
         try:
@@ -101,7 +101,7 @@ def _draw(svg: bytes, path: Path, size: int) -> None:
         svg_string=svg.decode(), width=size, height=size, background="#ffffff", dpi=96, skip_system_fonts=True
     )  # fits into the square and keeps its proportions; without a `dpi` a size in millimetres or points is none
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    if all(low == 255 for low, _ in picture.getextrema()):
+    if ImageChops.invert(picture).getbbox() is None:
         raise ValueError("nothing is drawn")
     square = Image.new("RGB", (size, size), "white")
     square.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))

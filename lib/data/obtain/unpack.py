@@ -1,4 +1,4 @@
-"""Unpack zip, tar, gz and deb, only inside one folder, so that an interruption or a bad archive leaves nothing half done."""
+"""Unpack zip, tar, gz and deb, inside one folder, so that an interruption or a bad archive leaves nothing half done."""
 
 import gzip
 import io
