@@ -37,6 +37,15 @@ def make_tar(path, files, links=(), kind=""):
     return path
 
 
+def make_deb(path, files, kind=":xz", before=b"12345"):
+    """An `ar` archive: the format's number, `before` as the control part, the files as data."""
+    data = make_tar(path.with_suffix(".data"), files, kind=kind).read_bytes()
+    members = {"debian-binary": b"2.0\n", "control.tar.xz": before, f"data.tar{kind.replace(':', '.')}": data}
+    heads = {name: f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(c):<10}`\n".encode() for name, c in members.items()}
+    path.write_bytes(b"!<arch>\n" + b"".join(heads[n] + c + b"\n" * (len(c) % 2) for n, c in members.items()))
+    return path
+
+
 def files_in(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
@@ -59,6 +68,7 @@ def archives(tmp_path, files=FILES):
         make_tar(tmp_path / "a.tgz", files, kind=":gz"),
         make_tar(tmp_path / "a.tar.xz", files, kind=":xz"),
         make_tar(tmp_path / "a.tar.bz2", files, kind=":bz2"),
+        make_deb(tmp_path / "a.deb", files),
     ]
 
 
@@ -95,7 +105,7 @@ def test_empty_archive(tmp_path, target):
 OUTSIDE = ["../evil.jpg", "photos/../../evil.jpg", "/tmp/evil.jpg", "..\\evil.jpg", "\\evil.jpg", "C:evil.jpg"]
 
 
-@pytest.mark.parametrize("make", [make_zip, make_tar])
+@pytest.mark.parametrize("make", [make_zip, make_tar, make_deb])
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_names_outside_are_refused_with_the_name(tmp_path, target, make, name):
     archive = make(tmp_path / f"a.{make.__name__[5:]}", {"good.jpg": b"good", name: b"evil"})
@@ -211,7 +221,7 @@ def test_a_full_disk_is_not_the_fault_of_the_archive(tmp_path, target, monkeypat
 
 
 def test_web_page_is_no_archive(tmp_path, target):
-    for name in ("a.zip", "a.tar.gz", "a.txt.gz"):
+    for name in ("a.zip", "a.tar.gz", "a.txt.gz", "a.deb"):
         (tmp_path / name).write_bytes(b"<!DOCTYPE html>" * 100)
         with pytest.raises(ValueError, match=rf"{name} is damaged"):
             unpack(tmp_path / name, target, progress=False)

@@ -19,6 +19,8 @@ from tests import test_data_nuswide as nuswide
 from tests import test_data_webvision as webvision
 from tests.picture_files import photos, write
 from tests.test_data_folder import post_files
+from tests.test_data_openclipart import FOLDER as DRAWINGS
+from tests.test_data_openclipart import openclipart_files
 from tests.test_data_webdataset import sample, tar
 
 Files = dict[str, bytes | str]
@@ -120,6 +122,10 @@ TINY = {
     "instany100k": Tiny(
         lambda: post_files("img_resized", "captions", ["newyork"]), {"train": 16, "val": 1, "test": 3}, 20, 20, 1,
         lambda: {f"captions/newyork/{10**18}.txt": b"caf\xe9"}, f"captions/newyork/{10**18}.txt",
+    ),
+    "openclipart": Tiny(
+        openclipart_files, {"web": 4}, 4, 6, 0,
+        lambda: {f"{DRAWINGS}/food/pear.svg": "<svg"}, f"{DRAWINGS}/food/pear.svg", {"size": 32},
     ),
     "folder": Tiny(
         folder, {"train": 3, "val": 1, "test": 1, "web": 1}, 6, 6, 0,

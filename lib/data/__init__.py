@@ -22,6 +22,7 @@ CORPORA = {
     "mirflickr25k-dcmh": "lib.data.corpora.mirflickr:load_dcmh",
     "nuswide": "lib.data.corpora.nuswide:load",
     "webvision": "lib.data.corpora.webvision:load",
+    "openclipart": "lib.data.corpora.openclipart:load",
     "instacities1m": "lib.data.corpora.instacities:load_instacities1m",
     "instany100k": "lib.data.corpora.instacities:load_instany100k",
     "folder": "lib.data.corpora.folder:load",

@@ -61,26 +61,30 @@ def work(number: str, p: dict, pictures: int, web: int) -> Counter:
 
     passes, web_passes = p["passes"], p["web_passes"]
     if number == "06":
-        noisy = 3 * len(p["noises"]) * curve
-        full = seeds * (2 + CHOICES + 1 + real) + noisy  # the first schedule, captions alone, choices, control
-        add("captions", full, passes, captions)
-        add("tags", full - seeds - real * seeds + 1, web_passes, tagged)
-        add("tags", real * seeds, web_passes, web)
+        noisy, readers = (3 * len(p["noises"]) + 1) * curve, 1 + bool(p["second_reader"])
+        both = readers * seeds + seeds + min(seeds, 5) * CHOICES + noisy  # tags and captions: control, choices, noise
+        beside_web = real * len(p["web_shares"]) * seeds  # true tags and shuffled ones, and captions alone
+        add("captions", both + readers * seeds + 3 * beside_web, passes, captions)
+        add("tags", both + 2, web_passes, tagged)
+        add("tags", 2 * beside_web, web_passes, web)
         add("tags", 1, 1 + max(1, web_passes // 4) + web_passes, tagged, validated=False)
-        done["intervals"] = 16 + real
+        done["intervals"] = 20 + 2 * real * len(p["web_shares"])
     else:
         add("captions", LOSSES * (1 + seeds), passes, captions)
-        add("both", LOSSES * (1 + seeds) + seeds, passes, captions)
+        add("both", LOSSES * (1 + seeds), passes, captions)
         add("tags", LOSSES * (len(p["rate_ratios"]) + 2 * seeds), web_passes, tagged)
-        add("tags", seeds, passes // 2, tagged)
-        add("mixed", 4 * seeds, passes, captions + p["web_repeat"] * tagged)
+        few, second = min(seeds, 5), bool(p["second_reader"])
+        add("tags", few, web_passes, tagged)
+        add("captions", few + second * seeds, passes, captions)
+        add("mixed", (2 + second) * seeds + 2 * few, passes, captions + p["web_repeat"] * tagged)
         add("both", 2, min(passes, 5), captions, validated=False)
         if real:
-            every, few = CAPTIONS * pictures, max(4, round(passes * share))
-            add("both", 2 * seeds, few, every)
-            add("mixed", seeds, few, every + web)
-            add("tags", seeds, web_passes, web)
-        done["intervals"] = 4 * LOSSES + 2 * LOSSES + 3 + 2 * real
+            for part in p["web_shares"]:
+                epochs = min(max(4, round(passes * share / part)), 2 * passes)
+                add("both", 2 * seeds, epochs, CAPTIONS * part * pictures)
+                add("mixed", 2 * seeds, max(4, web_passes // 2), max(CAPTIONS * part * pictures, web / 3) + web)
+                add("tags", seeds, web_passes, web)
+        done["intervals"] = 4 * LOSSES + 2 * LOSSES + 7 + 3 * real * len(p["web_shares"])
     for part in p["shares"]:
         epochs = max(4, round(passes * share / part))
         most = min(epochs, 2 * passes)

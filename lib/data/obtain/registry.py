@@ -11,7 +11,7 @@ from lib.base.strict_yaml import read_yaml
 from lib.data.corpus import SPLITS, Corpus
 
 REGISTRY = Path(__file__).with_name("registry.yaml")
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".gz", ".deb")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MD5 = re.compile(r"[0-9a-f]{32}")  # where nobody states a better checksum: it finds accidents, not intent
 

@@ -1,8 +1,9 @@
-"""Unpack zip, tar and gz, only inside one folder, so that an interruption or a bad archive leaves nothing half done."""
+"""Unpack zip, tar, gz and deb, inside one folder, so that an interruption or a bad archive leaves nothing half done."""
 
 import bz2
 import errno
 import gzip
+import io
 import lzma
 import os
 import re
@@ -13,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from tqdm.auto import tqdm
 
@@ -66,6 +67,8 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> None:
 def _reader(name: str) -> Callable[[Path, Path, tqdm], None]:
     if name.endswith(".zip"):
         return _unzip
+    if name.endswith(".deb"):
+        return _undeb
     return _untar if re.search(r"\.(tar|tgz|tar\.\w+)$", name) else _gunzip
 
 
@@ -95,12 +98,18 @@ class _Member(tarfile.TarInfo):
             raise tarfile.ReadError(f"its end is missing, or a head in it is damaged: {error}") from error
 
 
-def _untar(archive: Path, folder: Path, bar: tqdm) -> None:
+def _untar(archive: Path, folder: Path, bar: tqdm, inside: IO[bytes] | None = None) -> None:
+    """Unpack the tar file `archive`, or the one `inside` it, compressed or not."""
     links: set[PurePosixPath] = set()
-    with archive.open("rb") as file:
-        head = file.read(6)
-    opened = next((reader for first, reader in COMPRESSED.items() if head.startswith(first)), open)
-    with opened(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:", tarinfo=_Member) as content:
+    file = inside or archive.open("rb")
+    head = file.read(6)
+    file.seek(0)
+    reader = next((reader for first, reader in COMPRESSED.items() if head.startswith(first)), None)
+    with (
+        file,
+        reader(file) if reader else file as stream,
+        tarfile.open(fileobj=stream, mode="r:", tarinfo=_Member) as content,
+    ):
         for member in content:
             _check_name(archive, member.name)
             path = PurePosixPath(member.name)
@@ -120,6 +129,21 @@ def _untar(archive: Path, folder: Path, bar: tqdm) -> None:
         while rest := stream.read(1 << 20):
             if rest.strip(b"\0"):
                 raise tarfile.ReadError("something stands behind its end")
+
+
+def _undeb(archive: Path, folder: Path, bar: tqdm) -> None:
+    """A Debian package: an `ar` archive, in which a tar file, data.tar.xz, holds what would be installed."""
+    with archive.open("rb") as file:
+        if file.read(8) != b"!<arch>\n":
+            raise tarfile.ReadError("no Debian package")
+        while header := file.read(60):
+            name, size = header[:16].decode("ascii", "replace").strip(" /"), header[48:58].strip()
+            if len(header) < 60 or not size.isdigit():
+                raise tarfile.ReadError("broken off")
+            if name.startswith("data.tar"):
+                return _untar(archive, folder, bar, io.BytesIO(file.read(int(size))))
+            file.seek(int(size) + int(size) % 2, os.SEEK_CUR)  # members begin at even places
+    raise tarfile.ReadError("without data.tar")
 
 
 def _gunzip(archive: Path, folder: Path, bar: tqdm) -> None:
