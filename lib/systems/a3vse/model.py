@@ -61,10 +61,13 @@ def region_word_similarity(
     """Return (I, T) similarities: words look for their regions and regions for their words, the mean of the two.
 
     Both directions of `cross_attention_similarity`, which has the formulas and the arguments. In tiles of `tile`
-    texts, recomputed in the backward pass: memory grows with I * tile * L * R.
+    texts, recomputed in the backward pass: memory grows with I * tile * L * R. Texts of one length share a tile, so
+    that little of it is padding; the similarities are the same in any order.
     """
-    both = [cross_attention_similarity(regions, words, lengths, way, smooth, tile) for way in ("t2i", "i2t")]
-    return (both[0] + both[1]) / 2
+    order = lengths.argsort(stable=True)
+    tiled = words[order], lengths[order]
+    both = [cross_attention_similarity(regions, *tiled, way, smooth, tile) for way in ("t2i", "i2t")]
+    return ((both[0] + both[1]) / 2)[:, order.argsort()]
 
 
 def word_attention(regions: Tensor, words: Tensor, smooth: float = 9.0) -> Tensor:
