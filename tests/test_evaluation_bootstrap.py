@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lib.evaluation import chance, evaluate, evaluate_similarity, holm, paired_bootstrap
-from lib.evaluation.bootstrap import _draw, _weighted_median, other_seeds
+from lib.evaluation.bootstrap import _draw, _weighted_median, with_other_seeds
 from tests.benchmarks.coverage import coverage
 
 METRICS = [*chance(2, np.array([0, 1])), "r1", "r10", "medr", "meanr"]
@@ -112,18 +112,23 @@ def test_seeds_are_averaged_inside_a_resample():
 
 
 def test_other_seeds_widen_the_interval_by_what_their_mean_is_unsure_of():
-    """Many images and little noise in them: what is left is the t interval of the seeds' mean difference."""
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(3, 1, 4), rng.normal(1, 1, 4)
-    moved = other_seeds(rng, 400_000, a, b)
+    """Normal resamples: the interval of Welch and Satterthwaite; without variance in the images Student's."""
     from scipy.stats import t
 
-    paired = t.interval(0.95, 3, scale=np.std(a - b, ddof=1) / 2)
-    assert np.quantile(moved, [0.025, 0.975]) == pytest.approx(paired, rel=0.02)
-    assert not other_seeds(rng, 10, [1.0], [2.0]).any()  # of one seed each nothing is known
-    apart = other_seeds(rng, 400_000, a, b[:1])
-    alone = t.interval(0.95, 3, scale=np.std(a, ddof=1) / 2)
-    assert np.quantile(apart, [0.025, 0.975]) == pytest.approx(alone, rel=0.02)
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(3, 1, 4), rng.normal(1, 1, 4)
+    for of_images in (0.0, 0.3):
+        images = 2 + of_images * rng.standard_normal(400_000)
+        of_seeds = np.var(a - b, ddof=1) / 4
+        both = of_images**2 + of_seeds
+        expected = t.interval(0.95, both**2 / (of_seeds**2 / 3), 2, np.sqrt(both))
+        assert np.quantile(with_other_seeds(rng, 2.0, images, a, b), [0.025, 0.975]) == pytest.approx(
+            expected, rel=0.02
+        )
+    images = 2 + rng.standard_normal(10)
+    assert with_other_seeds(rng, 2.0, images, [1.0], [2.0]) is images  # of one seed each nothing is known
+    alone = np.quantile(with_other_seeds(rng, 0.0, np.zeros(400_000), a, b[:1]), [0.025, 0.975])
+    assert alone == pytest.approx(t.interval(0.95, 3, 0, np.std(a, ddof=1) / 2), rel=0.02)
     assert paired_bootstrap(system(1.0), system(1.2), n=20).seeds == (1, 1)
 
 

@@ -48,11 +48,10 @@ def paired_bootstrap(
     """Difference a - b of a metric, with its interval and p-value over test images and training seeds.
 
     Two levels: other images, and other seeds. A query image is drawn together with all its texts, because they are not
-    independent. The galleries, and so the ranks, stay as they are; with folds, images are drawn within each fold. Each
-    resample of the images is then moved by what the mean over other seeds might have been: a draw from the t
-    distribution of that mean, since three or ten seeds are too few to be drawn from (a plain bootstrap of three sees
-    two thirds of their variance). Seeds are taken as pairs where both systems have as many. Where a system has one
-    seed, nothing is known of its others, and `Difference.seeds` says so.
+    independent. The galleries, and so the ranks, stay as they are; with folds, images are drawn within each fold. The
+    resamples are then widened by the variance of the mean over seeds (`with_other_seeds`): three seeds, or ten, are too
+    few to be drawn from. Seeds are taken as pairs where both systems have as many. Where a system has one seed, nothing
+    is known of its others, and `Difference.seeds` says so.
 
     p is twice the share of resamples on the other side of zero or on it, the data counted as one resample more (Efron
     and Tibshirani, "An Introduction to the Bootstrap", 1993).
@@ -82,25 +81,39 @@ def paired_bootstrap(
         for start in range(0, n, step):
             weights = _draw(rng, min(step, n - start), images)
             resampled[start : start + step] += sum(average(weights) for average in averages) / len(folds)
-    resampled += other_seeds(rng, n, *([_observed(scores, metric) for scores in of_system] for of_system in (a, b)))
-    return from_resamples(metric, float(observed), resampled, level, (len(a), len(b)))
+    of_seeds = ([_observed(scores, metric) for scores in of_system] for of_system in (a, b))
+    widened = with_other_seeds(rng, float(observed), resampled, *of_seeds)
+    return from_resamples(metric, float(observed), widened, level, (len(a), len(b)))
 
 
-def other_seeds(rng: np.random.Generator, n: int, a: Sequence[float], b: Sequence[float]) -> np.ndarray:
-    """Return by how much the mean difference of other seeds might lie elsewhere, (n,) draws.
+def with_other_seeds(
+    rng: np.random.Generator,
+    observed: float,
+    resampled: np.ndarray,
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
+) -> np.ndarray:
+    """Return resamples of the images, widened by what is not known of other seeds, (n,).
+
+    The variance of the mean over seeds is added to that of the resamples. It is estimated from few seeds, so the tails
+    are those of a t distribution with the degrees of freedom of Satterthwaite (1946), as in Welch's test.
 
     Args:
-        rng: of the draws.
-        n: how many.
+        rng: of the tails.
+        observed: the difference.
+        resampled: (n,) differences on resampled images.
         a, b: the metric of each training seed of two systems; pairs where they are as many.
     """
     samples = [np.subtract(a, b)] if len(a) == len(b) else [np.asarray(a), np.asarray(b)]
-    moved = np.zeros(n)
-    for values in samples:
-        if len(values) > 1:
-            error = np.std(values, ddof=1) / np.sqrt(len(values))
-            moved += error * rng.standard_t(len(values) - 1, n)
-    return moved
+    errors = [(np.var(values, ddof=1) / len(values), len(values) - 1) for values in samples if len(values) > 1]
+    of_seeds, of_images = sum(variance for variance, _ in errors), np.var(resampled)
+    if not of_seeds:
+        return resampled
+    both = of_images + of_seeds
+    freedom = both**2 / sum(variance**2 / degrees for variance, degrees in errors)
+    standard = (resampled - observed) / np.sqrt(of_images) if of_images else rng.standard_normal(len(resampled))
+    tails = np.sqrt(freedom / rng.chisquare(freedom, len(resampled)))
+    return observed + np.sqrt(both) * standard * tails
 
 
 def from_resamples(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from lib.evaluation.bootstrap import Difference, from_resamples, other_seeds
+from lib.evaluation.bootstrap import Difference, from_resamples, with_other_seeds
 from lib.evaluation.hashing import HammingRanking, pack
 from lib.evaluation.labels import mean_average_precision
 
@@ -136,5 +136,5 @@ def paired_map_difference(
         for values, per_item in zip(of_seeds, (first, second), strict=True):
             values += per_item[:, counted].mean(1)
     observed = float(of_seeds[0].mean() - of_seeds[1].mean())
-    drawn += other_seeds(rng, n, *of_seeds)
+    drawn = with_other_seeds(rng, observed, drawn, *of_seeds)
     return from_resamples("mAP (points)", observed, drawn, level, (len(a), len(b)))

@@ -133,12 +133,21 @@ def _check_rows(rows, where: str) -> None:
 
 
 def write_metrics(
-    path, rows: list[dict], *, notebook: str, protocol: str, corpus=None, started: float | None = None, device=None
+    path,
+    rows: list[dict],
+    *,
+    notebook: str,
+    protocol: str,
+    corpus=None,
+    started: float | None = None,
+    device=None,
+    claims=None,
 ) -> None:
     """Writes rows and provenance to `path` as JSON, atomically.
 
     `protocol` says in words how the numbers were measured, `corpus` is the Corpus they were measured on,
-    `started` the `time.time()` at which the notebook began, `device` the torch device that was used.
+    `started` the `time.time()` at which the notebook began, `device` the torch device that was used, `claims` the
+    conclusions that the notebook draws (`lib.report.claims.Claims`).
     The first rows are the headline numbers of the run's overview page.
     """
     path = Path(path)
@@ -153,6 +162,7 @@ def write_metrics(
         "complete": True,
         "notebook": notebook,
         "rows": rows,
+        "claims": [] if claims is None else claims.said,
         "provenance": {
             "commit": commit(),
             "versions": versions(),
