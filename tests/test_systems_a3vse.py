@@ -348,7 +348,7 @@ def play(weight):
 
 def test_the_adversary_solves_the_planted_problem_and_watching_does_not():
     alone, apart, watched = play(0.0)
-    together, near, log = play(3.0)
+    together, near, log = play(1.0)
     assert watched[-1]["image_accuracy"] > 0.9
     assert max(row["image_accuracy"] for row in log) > 0.9
     assert 0.25 < log[-1]["image_accuracy"] < 0.75
@@ -357,9 +357,9 @@ def test_the_adversary_solves_the_planted_problem_and_watching_does_not():
 
 
 def test_without_the_reversal_the_planted_problem_stays_unsolved(monkeypatch):
-    solved, _, _ = play(3.0)
+    solved, _, _ = play(1.0)
     monkeypatch.setattr(a3vse, "reverse_gradient", lambda x, strength: x)
-    unsolved, _, log = play(3.0)
+    unsolved, _, log = play(1.0)
     assert unsolved < solved - 50
     assert log[-1]["image_accuracy"] > 0.9
 
