@@ -117,9 +117,9 @@ def test_beside_published():
 
 
 def test_beside_published_shows_bounds_and_every_source():
-    abstract = load_published(corpus="coco-1k")
-    abstract = abstract[abstract.paper == "C"]
-    ours = rows_to_frame([row("ours", "coco-1k", "20 %", "t2i_r10", [81.0])])
+    abstract = load_published(corpus="flickr30k")
+    abstract = abstract[(abstract.paper == "C") & abstract.setting.str.startswith("20 %")]
+    ours = rows_to_frame([row("ours", "flickr30k", "20 %", "t2i_r10", [81.0])])
     lines = [[text for text, _ in line] for line in cells(beside_published(ours, abstract))]
     assert [line[4] for line in lines] == ["81.0", "+1.0", "&gt; 80.0"]
     mixed = load_published(corpus="flickr30k")

@@ -5,6 +5,7 @@ from lib.systems.a3vse.domains import maximum_mean_discrepancy, proxy_a_distance
 from lib.systems.a3vse.losses import soft_alignment, weighted_hinges
 from lib.systems.a3vse.model import A3VSE, AttentivePooling, DomainDiscriminator, region_word_similarity, word_attention
 from lib.systems.a3vse.objective import A3VSEChoices, A3VSEObjective, SparseBatch, SparsePairs, clues
+from lib.systems.a3vse.words import word_table
 
 __all__ = [
     "A3VSE",
@@ -25,4 +26,5 @@ __all__ = [
     "soft_alignment",
     "weighted_hinges",
     "word_attention",
+    "word_table",
 ]

@@ -41,8 +41,10 @@ class AttentivePooling(nn.Module):
 class DomainDiscriminator(nn.Module):
     """Does an embedding come from the annotated domain? A perceptron with one hidden layer.
 
-    Spectral norms (Miyato et al. 2018) bound its slope by 1: a discriminator that is certain gives no gradient, and
-    the encoders behind it would learn nothing from having lost.
+    Spectral norms (Miyato et al. 2018) bound its slope: a discriminator that is certain gives no gradient, and the
+    encoders behind it would learn nothing from having lost. Unit vectors are stretched until their coordinates are of
+    the size 1 first: Adam's steps do not depend on the inputs, and with coordinates of a tenth a discriminator learns
+    so slowly beside encoders that begin near their end that there is no game.
     """
 
     def __init__(self, dim: int, hidden: int = 64):
@@ -52,7 +54,7 @@ class DomainDiscriminator(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return (B,) logits of (B, dim) unit vectors."""
-        return self.layers(vectors)[:, 0]
+        return self.layers(vectors * vectors.shape[1] ** 0.5)[:, 0]
 
 
 def region_word_similarity(
@@ -61,10 +63,13 @@ def region_word_similarity(
     """Return (I, T) similarities: words look for their regions and regions for their words, the mean of the two.
 
     Both directions of `cross_attention_similarity`, which has the formulas and the arguments. In tiles of `tile`
-    texts, recomputed in the backward pass: memory grows with I * tile * L * R.
+    texts, recomputed in the backward pass: memory grows with I * tile * L * R. Texts of one length share a tile, so
+    that little of it is padding; the similarities are the same in any order.
     """
-    both = [cross_attention_similarity(regions, words, lengths, way, smooth, tile) for way in ("t2i", "i2t")]
-    return (both[0] + both[1]) / 2
+    order = lengths.argsort(stable=True)
+    tiled = words[order], lengths[order]
+    both = [cross_attention_similarity(regions, *tiled, way, smooth, tile) for way in ("t2i", "i2t")]
+    return ((both[0] + both[1]) / 2)[:, order.argsort()]
 
 
 def word_attention(regions: Tensor, words: Tensor, smooth: float = 9.0) -> Tensor:
