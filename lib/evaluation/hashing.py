@@ -71,8 +71,8 @@ def hamming_search(queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np
 
     # Its counting search keeps rows in the order of the gallery within a distance; its heaps, the default, do not
     # promise which of equal codes they keep.
-    words = (np.ascontiguousarray(codes).view(np.uint8) for codes in (queries, gallery))
-    distances, rows = faiss.knn_hamming(*words, k, variant="mc")
+    asked, known = (np.ascontiguousarray(codes).view(np.uint8) for codes in (queries, gallery))
+    distances, rows = faiss.knn_hamming(asked, known, k, variant="mc")
     return distances, rows
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -149,7 +150,7 @@ def fit_generators(
         torch.manual_seed(config.seed)
         there, back = (FeatureGenerator(*ends, hidden, dim, relu_output=relu_output) for ends in (sizes, sizes[::-1]))
     of_train, of_val = FeaturePairs(train.images, train.texts), FeaturePairs(val.images, val.texts)
-    options = {"objective": generation, "device": device, "progress": False}
+    options: dict[str, Any] = {"objective": generation, "device": device, "progress": False}
     histories = (
         fit(there, of_train, config, val=of_val, **options),
         fit(back, of_train.turned(), config, val=of_val.turned(), **options),
