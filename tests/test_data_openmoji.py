@@ -208,7 +208,7 @@ def test_web_is_free_of_the_held_out_signs():
 def test_bad_options():
     with pytest.raises(ValueError, match="annotated"):
         load("openmoji", annotated=1.5)
-    with pytest.raises(ValueError, match=r"no option 'sise'.*annotated, seed, size"):
+    with pytest.raises(ValueError, match=r"no option 'sise'.*annotated, seed, damaged, size"):
         load("openmoji", sise=64)
     with pytest.raises(ValueError, match=r"unknown corpus 'openmojis'.*openmoji"):
         load("openmojis")
