@@ -23,7 +23,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lib.data import Corpus, load
-from lib.data.corpora.reading import IMAGE_SUFFIXES, readable
+from lib.data.corpora.reading import IMAGE_SUFFIXES
+from lib.data.corpora.texts import readable
 from lib.data.obtain.addresses import read_list
 from lib.text.embedding import WordVectors
 from tests.layouts import LAYOUTS, table

@@ -9,7 +9,8 @@ from PIL import Image
 
 from lib.data import load
 from lib.data.corpora.instacities import CITIES
-from lib.data.corpora.reading import decode, hashtags, held_out
+from lib.data.corpora.reading import held_out
+from lib.data.corpora.texts import decode, hashtags
 from tests.picture_files import SHARED, jpeg, photos, write
 
 

@@ -245,6 +245,7 @@ MAY_BE_HALF = {
     "lib/base/environment.py:install": "the stamp of the environment; one that is damaged installs again",
     "lib/base/environment.py:_has_uv": "an argument of pip, read at once",
     "lib/base/feature_store.py:_append": "rows count once their keys are on the disk, which are written behind them",
+    "lib/base/feature_store.py:_renew": "each row carries its checksum: one that is half written is found",
     "lib/data/obtain/assemble.py:_run": "a log",
     "lib/data/obtain/download.py:_receive": "a .part, which is verified before it gets its name",
     "lib/data/obtain/unpack.py:_gunzip": "in a temporary folder, which is emptied first",

@@ -50,7 +50,7 @@ def corpus(tmp_path):
 def no_encoding(monkeypatch):
     """Features without an encoder: the mean colour of each picture."""
 
-    def extract(images, device="auto"):
+    def extract(images, encoder="efficientnet_lite0", device="auto"):
         return np.stack([np.asarray(image, dtype=np.float32).mean((0, 1)) for image in images])
 
     monkeypatch.setattr(frozen, "extract_features", extract)

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from lib.base.letters import LETTER
-from lib.data.corpora.reading import HASHTAG
+from lib.data.corpora.texts import HASHTAG
 from lib.data.corpus import Corpus
 
 LINK = re.compile(r"https?:\S*|\bwww\.\S+|\b(?:pic\.twitter\.com|t\.co|instagr\.am|bit\.ly)/\S*", re.IGNORECASE)

@@ -22,7 +22,7 @@ def lint(arguments: list[str] | None = None) -> int:
 
 
 def everything(arguments: list[str] | None = None) -> int:
-    """Check the style and the types, then run all tests; returns the exit code."""
+    """Check the style and the types, then run all tests but `python -m tests.chaos`; returns the exit code."""
     tests = _tests("test", "Checks the style and the types, then runs all tests.", arguments)
     return lint([]) or _run(["pytest", *tests])
 
@@ -40,7 +40,12 @@ def quick(arguments: list[str] | None = None) -> int:
 
 def _tests(command: str, text: str, arguments: list[str] | None) -> list[str]:
     parser = argparse.ArgumentParser(prog=f"python -m lib {command}", description=text)
-    parser.add_argument("tests", nargs="*", default=["tests"], help="files of tests; after -- also options of pytest")
+    parser.add_argument(
+        "tests",
+        nargs="*",
+        default=["tests", "--ignore=tests/chaos"],
+        help="files of tests; after -- also options of pytest",
+    )
     return parser.parse_args(arguments).tests
 
 

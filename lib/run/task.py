@@ -104,8 +104,9 @@ class Task:
         self.messages: SimpleQueue[bytes] = SimpleQueue()
         self.reader = threading.Thread(target=_read, args=(self.process.stdout, self.messages), daemon=True)
         self.reader.start()
-        self.process.stdin.write(json.dumps(request).encode() + b"\n")
-        self.process.stdin.flush()  # and stays open: its end tells the process that the runner is gone
+        with contextlib.suppress(BrokenPipeError):  # of a process that has ended already: its log says why
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()  # and stays open: its end tells the process that the runner is gone
 
     def ended(self) -> bool:
         """Reads what the process has reported; True once it has exited (or was given up)."""
@@ -138,7 +139,8 @@ class Task:
     def finish(self) -> Result:
         """Judges the run, writes its files and returns its Result."""
         seconds = time.monotonic() - self.began
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.stdout.close()
         end_processes(self.run)
         code, failure = self.process.returncode, self.failure

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from PIL import Image, ImageFile, IptcImagePlugin
 
-from lib.data.corpora.reading import clean, decode
+from lib.data.corpora.texts import clean, decode
 
 DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 RDF_ITEM = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"

@@ -5,50 +5,20 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from lib.data.corpora.embedded import embedded_texts
-from lib.data.corpora.listed import CAPTION_COLUMNS, SPLIT_NAMES, TAG_COLUMN, Entry, read_lists
-from lib.data.corpora.reading import (
-    FALLBACKS,
-    IMAGE_SUFFIXES,
-    Items,
-    check_choice,
-    check_split,
-    corpus_root,
-    decode,
-    hashtags,
-    held_out,
-    parse_json,
-)
+from lib.data.corpora.listed import SPLIT_NAMES, Entry, read_lists
+from lib.data.corpora.reading import IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root, held_out
+from lib.data.corpora.sidecars import TEXT_SUFFIXES, Sidecars, pair, read_texts, stem_and_suffix
 from lib.data.corpora.sources import Folder, Source, Zip
 from lib.data.corpora.tables import TABLE_SUFFIXES
+from lib.data.corpora.texts import FALLBACKS, decode, parse_json
 from lib.data.corpus import Corpus
 from lib.data.images import Images
 
 UNDECODABLE = ("repair", "drop")
-TEXT_SUFFIXES = (".txt", ".json", ".caption")
 MOST_LISTS = 200  # texts without a picture: so many may be lists, more are what is left of a download
-# Folders of pictures and of their texts side by side: images/x.jpg and captions/x.txt.
-SIDE_BY_SIDE = frozenset(
-    (
-        "images",
-        "image",
-        "img",
-        "imgs",
-        "pictures",
-        "photos",
-        "jpg",
-        "jpeg",
-        "captions",
-        "caption",
-        "texts",
-        "text",
-        "txt",
-    )
-)
 ABOUT = re.compile(r"(?:readme|licen[cs]e|notice|changelog|citation|requirements)\b.*", re.IGNORECASE)
 
 
@@ -87,17 +57,17 @@ def load(
     check_choice("undecodable", undecodable, UNDECODABLE)
     source, only = _source(root)
     items = source.items
-    pictures = [file for file in items.files if _stem(file)[1] in IMAGE_SUFFIXES]
+    pictures = [file for file in items.files if stem_and_suffix(file)[1] in IMAGE_SUFFIXES]
     if not pictures and any(file.endswith(".tar") for file in items.files):
         from lib.data.corpora import webdataset
 
         return webdataset.load(items.root, split, val, test, seed, undecodable, encodings, tags_from_text)
     how = Sidecars(items.root, undecodable, encodings, tags_from_text)
     place = _splits_by_folder(pictures) if split is None else None
-    texts_of, others = _pair(pictures, items.files)
-    candidates = [file for file in others if _stem(file)[1] in TABLE_SUFFIXES]
+    texts_of, others = pair(pictures, items.files)
+    candidates = [file for file in others if stem_and_suffix(file)[1] in TABLE_SUFFIXES]
     if len(candidates) > MOST_LISTS:
-        candidates = [file for file in candidates if _stem(file)[1] not in TEXT_SUFFIXES]
+        candidates = [file for file in candidates if stem_and_suffix(file)[1] not in TEXT_SUFFIXES]
     entries, _ = read_lists(items, [only] if only else candidates, pictures, source.read, tags_from_text)
     _add_listed(items, entries, split, place)
     listed = {file for file, entry in entries.items() if entry.captions or entry.tags}
@@ -126,8 +96,8 @@ def _source(root: str | Path | None) -> tuple[Source, str]:
     if path is not None:
         raise ValueError(f"corpus folder: {path} is no folder, no .zip and no list ({', '.join(TABLE_SUFFIXES)})")
     source = Folder("folder", corpus_root("folder", root, "folder"))
-    archives = [file for file in source.items.files if _stem(file)[1] == ".zip"]
-    if len(archives) == 1 and not any(_stem(file)[1] in IMAGE_SUFFIXES for file in source.items.files):
+    archives = [file for file in source.items.files if stem_and_suffix(file)[1] == ".zip"]
+    if len(archives) == 1 and not any(stem_and_suffix(file)[1] in IMAGE_SUFFIXES for file in source.items.files):
         return Zip("folder", source.items.root / source.items.files[archives[0]]), ""
     return source, ""
 
@@ -157,7 +127,7 @@ def _ids(files: Iterable[str]) -> dict[str, str]:
     """A picture is called by its name without the suffix, and with it where two have the same."""
     stems: dict[str, list[str]] = {}
     for file in files:
-        stems.setdefault(_stem(file)[0], []).append(file)
+        stems.setdefault(stem_and_suffix(file)[0], []).append(file)
     return {file: stem if len(same) == 1 else file for stem, same in stems.items() for file in same}
 
 
@@ -172,27 +142,14 @@ def _add_beside(
             items.report(where, f"lies in no folder called {', '.join(dict.fromkeys(SPLIT_NAMES.values()))}; left out")
             continue
         beside = texts_of.get(file, {})
-        named = _stem(next(iter(beside.values())))[0] if beside else file
-        texts = _read_texts(source.read, beside, how, items, items.at(items.root / named), picture=file)
+        named = stem_and_suffix(next(iter(beside.values())))[0] if beside else file
+        texts = read_texts(source.read, beside, how, items, items.at(items.root / named), picture=file)
         if texts is not None:
             ways["beside"] += bool(beside)
             ways["inside"] += not beside
-            items.add(_stem(file)[0], file, where, captions=texts.captions, tags=texts.tags, split=split)
+            items.add(stem_and_suffix(file)[0], file, where, captions=texts.captions, tags=texts.tags, split=split)
     said = {"beside": "texts of the same name beside the pictures", "inside": "descriptions inside the pictures"}
     items.notes.extend(f"layout: {said[way]} ({count:,})" for way, count in ways.items() if count)
-
-
-def _read_texts(
-    read: Callable[[str], bytes], beside: dict[str, str], how: "Sidecars", items: Items, where: str, picture: str = ""
-) -> "Texts | None":
-    """The texts beside a picture or, where it is alone, in `picture`; None, reported, where there is none to use."""
-    contents = {}
-    for suffix, file in (beside or {"": picture} if picture else beside).items():
-        try:
-            contents[suffix] = read(file)
-        except OSError as error:
-            items.report(items.at(how.folder / file), f"cannot be read ({error.strerror or error}); ignored")
-    return parse_texts(contents, how, items, where, contents.pop("", None))
 
 
 def _tell_the_rest(source: Source, others: Sequence[str], used: Sequence[str]) -> None:
@@ -200,7 +157,7 @@ def _tell_the_rest(source: Source, others: Sequence[str], used: Sequence[str]) -
     items = source.items
     unused = []
     for file in others:
-        stem, suffix = _stem(file)
+        stem, suffix = stem_and_suffix(file)
         where = items.at(items.root / file)
         if any(f" {where} (" in f"{note} (" for note in used):
             continue
@@ -247,147 +204,3 @@ def draw_splits(corpus: Corpus, val: float, test: float, seed: int = 0) -> Corpu
     split = corpus.split.astype("<U5")
     split[rows] = [split_of[content] for content in contents]
     return replace(corpus, split=split)
-
-
-class Sidecars(NamedTuple):
-    """How the texts beside pictures are read: below which folder, and what happens to those that are no UTF-8."""
-
-    folder: Path
-    undecodable: str
-    encodings: Sequence[str]
-    tags_from_text: bool
-
-
-class Texts(NamedTuple):
-    """What the files of one picture say."""
-
-    captions: list[str]
-    tags: list[str]
-
-
-def parse_texts(
-    files: dict[str, bytes], how: Sidecars, items: Items, where: str, picture: bytes | None = None
-) -> Texts | None:
-    """Captions and tags out of the contents of ".txt", ".caption" and ".json"; None, reported, where there are none.
-
-    `where` is the name that the files of a picture have in common, without the suffix. `picture` is looked into where
-    there is no text beside it.
-    """
-    captions: list[Any] = []
-    tags: list[Any] = []
-    for suffix in (".txt", ".caption"):
-        if suffix in files:
-            text, repair = decode(files[suffix], how.encodings)
-            if repair:
-                dropped = how.undecodable == "drop"
-                items.report(f"{where}{suffix}", f"{repair.partition(',')[0]}; left out" if dropped else repair)
-                if dropped:
-                    return None
-            captions += [text] if text.strip() and text not in captions else []
-    if ".json" in files:
-        found, tags = _parse_json(files[".json"], items, where)
-        content = found.pop("captions", [])
-        captions = content or captions or next(filter(None, found.values()), [])
-    if not files and picture is not None:
-        try:
-            captions, tags = embedded_texts(picture)
-        except OSError as error:
-            items.report(where, f"{error}")
-    if not captions and not tags:
-        items.report(where, "no text or an empty one; left out")
-        return None
-    words = [tag for text in captions if how.tags_from_text and isinstance(text, str) for tag in hashtags(text)]
-    return Texts(captions, [*tags, *words])
-
-
-def _parse_json(raw: bytes, items: Items, where: str) -> tuple[dict[str, list], list]:
-    """Captions by field and tags of x.json; what is no text is left to `Items.add` to report."""
-    text, repair = decode(raw)
-    try:
-        content = parse_json(text)
-    except ValueError as error:
-        items.report(f"{where}.json", f"no JSON ({type(error).__name__}); ignored")
-        return {}, []
-    if repair:
-        items.report(f"{where}.json", repair)
-    if isinstance(content, list):
-        content = {"captions": content}
-    if not isinstance(content, dict):
-        items.report(f"{where}.json", f"no JSON object but {type(content).__name__}; ignored")
-        return {}, []
-    fields = [name for form in CAPTION_COLUMNS[:3] for name in content if form.fullmatch(name)]
-    fields = sorted(fields, key=lambda name: name != "captions")
-    tags = [tag for name in content if TAG_COLUMN.fullmatch(name) for tag in _values(content[name], split=True)]
-    return {name: _values(content[name]) for name in fields}, tags
-
-
-def _values(cell: Any, split: bool = False) -> list:
-    if isinstance(cell, str):
-        return cell.split("," if "," in cell else None) if split else [cell] if cell.strip() else []
-    values = cell if isinstance(cell, list) else [] if cell is None else [cell]
-    return [value for value in values if value is not None and not (isinstance(value, str) and not value.strip())]
-
-
-def add_sidecars(items: Items, how: Sidecars, split: str) -> None:
-    """Add the pictures in `items.folder` whose texts lie under the same name in `how.folder`, all in one split."""
-    if items.folder is None:
-        raise ValueError(f"corpus {items.name}: there is no folder of pictures to look for texts of")
-    text_files = items.files if how.folder == items.folder else items.listing(how.folder)
-    texts_of: dict[str, dict[str, str]] = {}
-    for file in text_files:
-        stem, suffix = _stem(file)
-        if suffix in TEXT_SUFFIXES:
-            texts_of.setdefault(stem, {})[suffix] = file
-    stems = set()
-    for file in items.files:
-        stem, suffix = _stem(file)
-        where = items.at(items.folder / file)
-        if suffix not in IMAGE_SUFFIXES:
-            continue
-        stems.add(stem)
-
-        def read(name: str) -> bytes:
-            return (how.folder / text_files[name]).read_bytes()
-
-        texts = _read_texts(read, texts_of.get(stem, {}), how, items, items.at(how.folder / stem))
-        if texts is not None:
-            items.add(stem, file, where, captions=texts.captions, tags=texts.tags, split=split)
-    for stem, files in texts_of.items():
-        if stem not in stems:
-            where = items.at(how.folder / next(iter(files.values())))
-            items.report(where, "text without a picture; left out")
-
-
-def _pair(pictures: Sequence[str], files: Iterable[str]) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """The texts of each picture by suffix, and all files that are neither picture nor text of one."""
-    by_stem: dict[str, list[str]] = {}
-    by_key: dict[str, list[str]] = {}
-    for picture in pictures:
-        by_stem.setdefault(_stem(picture)[0], []).append(picture)
-        by_key.setdefault(_key(_stem(picture)[0]), []).append(picture)
-    texts_of: dict[str, dict[str, str]] = {}
-    others = []
-    known = set(pictures)
-    for file in files:
-        stem, suffix = _stem(file)
-        if file in known:
-            continue
-        owners = by_stem.get(stem) or ([stem] if stem in known else by_key.get(_key(stem), []))
-        if suffix in TEXT_SUFFIXES and owners:
-            for owner in owners:
-                texts_of.setdefault(owner, {}).setdefault(suffix, file)
-        else:
-            others.append(file)
-    return texts_of, others
-
-
-def _key(stem: str) -> str:
-    """A name without the folders that hold pictures or texts alone."""
-    *folders, name = stem.split("/")
-    return "/".join([*(part for part in folders if part.lower() not in SIDE_BY_SIDE), name])
-
-
-def _stem(file: str) -> tuple[str, str]:
-    """Name without suffix, and the suffix in lower case."""
-    path = PurePosixPath(file)
-    return path.with_suffix("").as_posix(), path.suffix.lower()

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.corpora.folder import UNDECODABLE, Sidecars, add_sidecars
-from lib.data.corpora.reading import FALLBACKS, Items, check_choice, corpus_root, find, held_out
+from lib.data.corpora.folder import UNDECODABLE
+from lib.data.corpora.reading import Items, check_choice, corpus_root, find, held_out
+from lib.data.corpora.sidecars import Sidecars, add_sidecars
+from lib.data.corpora.texts import FALLBACKS
 from lib.data.corpus import Corpus
 
 CITIES = (

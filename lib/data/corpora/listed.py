@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from lib.data.corpora.reading import IMAGE_SUFFIXES, Items, hashtags, parse_json, readable
+from lib.data.corpora.reading import IMAGE_SUFFIXES, Items
 from lib.data.corpora.tables import SAMPLE, TABLE_SUFFIXES, Row, read_rows
+from lib.data.corpora.texts import hashtags, parse_json, readable
 
 NUMBER = r"s?(?:[ _.-]*\d+)?"
 # In this order: what comes first is taken, the others are left. "raw" is what Karpathy's sentences are called.

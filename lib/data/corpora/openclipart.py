@@ -18,7 +18,8 @@ from xml.etree import ElementTree
 from PIL import Image, ImageChops
 
 from lib.base.files import atomic_path, cache_dir
-from lib.data.corpora.reading import Items, clean, corpus_root, find, listing
+from lib.data.corpora.reading import Items, corpus_root, find, listing
+from lib.data.corpora.texts import clean
 from lib.data.corpus import Corpus
 from lib.data.images import ImageFiles
 from lib.data.obtain.registry import read_entry

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from PIL import Image
 
-from lib.data.corpora.reading import Items, readable
+from lib.data.corpora.reading import Items
+from lib.data.corpora.texts import readable
 from lib.data.decoder import decode
 from lib.data.images import Images, ImageSequence
 

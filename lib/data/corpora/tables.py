@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from lib.data.corpora.reading import BYTE_ORDER_MARKS, decode, parse_json
+from lib.data.corpora.texts import BYTE_ORDER_MARKS, decode, parse_json
 
 SEPARATORS = (",", "\t", ";", "|")
 SAMPLE = 50  # lines that a list is judged by

@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from lib.data.corpora.folder import TEXT_SUFFIXES, UNDECODABLE, Sidecars, corpus_of, parse_texts
-from lib.data.corpora.reading import FALLBACKS, IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root, readable
+from lib.data.corpora.folder import UNDECODABLE, corpus_of
+from lib.data.corpora.reading import IMAGE_SUFFIXES, Items, check_choice, check_split, corpus_root
+from lib.data.corpora.sidecars import TEXT_SUFFIXES, Sidecars, parse_texts
 from lib.data.corpora.sources import LARGEST
+from lib.data.corpora.texts import FALLBACKS, readable
 from lib.data.corpus import Corpus
 from lib.data.decoder import decode
 from lib.data.images import ImageSequence

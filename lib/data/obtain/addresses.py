@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lib.data.corpora.reading import clean, not_a_text
 from lib.data.corpora.tables import Report, Row, read_rows, spaced_rows
+from lib.data.corpora.texts import clean, not_a_text
 
 ADDRESS = re.compile(r"https?://[^\s/]", re.IGNORECASE)  # and no file://, which a downloader might open
 WHOLE_ADDRESS = re.compile(r"https?://[^\s/]\S*", re.IGNORECASE)
