@@ -159,7 +159,7 @@ def assert_refused(outcome, message):
         (new_output("display_data", data={"image/svg+xml": "<svg/>"}), r"code cell 3 shows an image that is not PNG"),
         (new_output("display_data", data={"text/html": "<img src='data:image/jpeg;base64,AA'>"}), "not PNG"),
         (new_output("stream", text="wrote /home/someone/x.txt"), "prints the absolute path /home/someone/x.txt"),
-        (new_output("stream", text="x" * LIMIT), r"largest outputs: code cell 3 300 KB"),
+        (new_output("stream", text="x" * LIMIT), r"largest outputs: code cell 3 320 KB"),
     ],
 )
 def test_outputs_that_may_not_be_committed_are_named(folders, output, message):
