@@ -24,7 +24,7 @@ from lib.run import notebook, read_result, stale
 from lib.run.result import changed_since
 from lib.run.stale import DEFAULT_PROFILE
 
-LIMIT = 300_000  # bytes of a recorded notebook
+LIMIT = 320_000  # bytes of a recorded notebook
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ABSOLUTE = re.compile(r"(?<![\w.~:/-])/(?:home|root|Users|tmp|private|var|mnt|opt|usr|work|data|content)/\S*")
 FOREIGN_IMAGE = re.compile(r"data:image/(?!png)[\w+.-]+")

@@ -84,9 +84,9 @@ def read_member(path: Path, name: str, at_most: int) -> bytes:
         with zipfile.ZipFile(path) as archive, archive.open(name) as member:
             content = member.read(at_most + 1)
     except (*DAMAGE, KeyError) as error:
-        raise OSError(f"{name} in {path} cannot be read ({error})") from error
+        raise OSError(f"{name} in {path.name} cannot be read ({error})") from error
     if len(content) > at_most:
-        raise OSError(f"{name} in {path} is larger than {at_most:,} bytes")
+        raise OSError(f"{name} in {path.name} is larger than {at_most:,} bytes")
     return content
 
 

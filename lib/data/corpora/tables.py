@@ -274,11 +274,13 @@ def _fits(head: list[tuple[int, str]], separator: str, is_key: IsKey) -> int:
 
 
 def _names(cells: list[str]) -> list[str]:
-    names: list[str] = []
+    names: dict[str, None] = {}  # in order; a damaged first line may have a million cells
     for place, cell in enumerate(cells, 1):
         name = cell.strip() or str(place)
-        names.append(name if name not in names else f"{name} {place}")
-    return names
+        while name in names:
+            name = f"{name} {place}"
+        names[name] = None
+    return list(names)
 
 
 def _fitted(cells: list[str], columns: int, separator: str, is_key: IsKey, report: Callable[[str], None]) -> list[str]:
