@@ -15,7 +15,7 @@ def test_a_few_damaged_inputs():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_many_damaged_inputs():
-    outcomes, wrong, growth = many(400, first=10_000, stop_at=20)
+    outcomes, wrong, growth = many(200, first=10_000, stop_at=20)
     assert not wrong, wrong
     assert growth < MEGABYTES
     assert len(outcomes) == 3
