@@ -179,7 +179,7 @@ def test_killed_or_interrupted_runs_leave_nothing_running_and_are_resumed(tmp_pa
         kernel = int((tmp_path / "pid").read_text())
         ends_with_test += [psutil.Process(kernel).ppid(), kernel]
         runner.send_signal(end)
-        said = runner.communicate(timeout=30)[0]
+        said = runner.communicate(timeout=120)[0]
         assert runner.returncode == (130 if end == signal.SIGINT else -signal.SIGKILL), said
         wait_for(lambda kernel=kernel: not alive(kernel), 10)
         assert read_result(tmp_path.parent / "runs" / "toy" / "02_waits") is None
