@@ -4,8 +4,10 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from PIL import Image
 
+from lib.base import checkpoint
 from lib.data.corpus import Corpus
 from lib.search import Engine, Index
 from lib.systems.frozen import linear_model
@@ -48,3 +50,10 @@ def colour_engine(images=None) -> ColourEngine:
     )
     index = Index(np.stack([colour_vector(colour) for colour in COLOURS]), corpus.image_ids)
     return ColourEngine(corpus, linear_model(8, 8, 8), index)
+
+
+def save_space(engine, folder):
+    """Write what learning leaves behind, without learning it."""
+    checksums = engine.index.save(folder)
+    state = {"model": engine.model.state_dict(), "covariance": torch.eye(8), "index": checksums}
+    checkpoint.save(folder / "space.pt", state)

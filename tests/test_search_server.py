@@ -11,15 +11,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from lib.base import checkpoint
 from lib.search import Engine
 from lib.search import server as serving
 from lib.search.__main__ import main
 from lib.search.server import Server, known_hosts, listen
-from tests.search_engine import COLOURS, colour_engine
+from tests.search_engine import COLOURS, colour_engine, save_space
 
 
 @contextmanager
@@ -299,9 +297,7 @@ def test_a_damaged_cache_is_said_removed_and_made_anew(tmp_path, monkeypatch, na
 
     def learn(corpus, folder, device, say):
         learned.append(folder)
-        checksums = engine.index.save(folder)
-        state = {"model": engine.model.state_dict(), "covariance": torch.eye(8), "index": checksums}
-        checkpoint.save(folder / "space.pt", state)
+        save_space(engine, folder)
 
     monkeypatch.setenv("LIB_CACHE", str(tmp_path))
     monkeypatch.setattr("lib.search.engine._learn", learn)

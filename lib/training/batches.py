@@ -20,7 +20,7 @@ class Pairs:
         image_of_text: (M,) row of `images` that each text describes.
         lengths: (M,) number of words of each text, where `texts` holds word ids.
         by_length: texts of about one length share a batch, where `texts` holds word ids, so that little of it is
-            padding. Faster, and worse after few passes: texts of one length are fewer kinds of negatives.
+            padding. Faster; but the negatives of a batch are then of one length, too.
         resident: the features of a batch stay on the device of `images`, whichever the batch is asked for.
 
     Raises:

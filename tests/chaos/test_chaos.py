@@ -21,7 +21,7 @@ from lib.base.files import ROOT, write_text
 from lib.report import rows as metrics
 from lib.run.result import Result, changed_since, file_hashes, read_result, write_result
 from lib.search import Engine, Index
-from tests.search_engine import colour_engine
+from tests.search_engine import colour_engine, save_space
 
 pytestmark = pytest.mark.slow
 FLIPS, KILLS = 200, 8
@@ -60,14 +60,8 @@ def test_bit_flips_in_an_index(tmp_path, survived, name):
 @pytest.mark.parametrize("name", ["space.pt", "vectors.faiss", "index.json"])
 def test_bit_flips_in_the_cache_of_the_search_page(tmp_path, monkeypatch, survived, name):
     engine = colour_engine()
-
-    def learn(corpus, folder, device, say):
-        checksums = engine.index.save(folder)
-        state = {"model": engine.model.state_dict(), "covariance": torch.eye(8), "index": checksums}
-        checkpoint.save(folder / "space.pt", state)
-
     monkeypatch.setenv("LIB_CACHE", str(tmp_path))
-    monkeypatch.setattr("lib.search.engine._learn", learn)
+    monkeypatch.setattr("lib.search.engine._learn", lambda corpus, folder, device, say: save_space(engine, folder))
     Engine.of(engine.corpus, "cpu")
     (path,) = tmp_path.rglob(name)
     for _ in flips(path):
