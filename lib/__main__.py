@@ -25,7 +25,7 @@ COMMANDS = {
         ("--profile", "openmoji", "--jobs", "2", "--resume"),
     ),
     "test": Command("lib.run.checks:everything", "check style and types, then run all tests (nearly half an hour)"),
-    "check": Command("lib.run.checks:quick", "the same without the notebooks and the slow tests (about 4 minutes)"),
+    "check": Command("lib.run.checks:quick", "the same without the notebooks and the slow tests (about ten minutes)"),
     "lint": Command("lib.run.checks:lint", "check style and types only"),
     "lab": Command("lib.run.lab:main", "read and change the notebooks in JupyterLab"),
     "search": Command("lib.search.__main__:main", "a page in the browser that searches the pictures of a corpus"),
